@@ -1,0 +1,3 @@
+module github.com/zfs-csi/zfs-csi
+
+go 1.25.0

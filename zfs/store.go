@@ -1,0 +1,62 @@
+package zfs
+
+import "context"
+
+// Store keeps volumes under a set of parents. Local is the one on this node's
+// ZFS; package fake holds one in memory. Both pass storetest.Run.
+//
+// All methods may be called side by side. Callers serialise calls that change
+// the same volume; cloning one source several times at once is allowed.
+// Methods leave nothing half-done: when they return an error nothing has changed,
+// and where the process dies inside one, the same call made again, Delete, or
+// Sweep finishes or undoes it.
+type Store interface {
+	// Parents returns the configured parents, the default first.
+	Parents() []Dataset
+
+	// Check returns nil when every parent is there, carries this driver's marker,
+	// and lies on a pool that answers; else ErrUnavailable.
+	Check(ctx context.Context) error
+
+	// Create makes an empty volume. Errors: ErrExists, ErrNoSpace, ErrInvalid, ErrUnavailable.
+	Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, error)
+
+	// Clone makes a volume with the bytes that source holds at some moment during
+	// the call. Errors: ErrNotFound (the source), ErrExists (the id), ErrInvalid (another
+	// kind, a smaller size, a property that only a new volume can have), ErrNoSpace, ErrUnavailable.
+	Clone(ctx context.Context, id, source VolumeID, spec CloneSpec) (*Volume, error)
+
+	// Get returns a volume, by name, at a cost that does not depend on how many
+	// there are. Errors: ErrNotFound, which is proven, ErrNotOurs, ErrUnavailable.
+	Get(ctx context.Context, id VolumeID) (*Volume, error)
+
+	// List returns all volumes in the order of their IDs.
+	List(ctx context.Context) ([]*Volume, error)
+
+	// Delete removes a volume and all that only it needs, whatever was cloned from it.
+	// A volume that is proven absent is no error. Errors: ErrBusy with the places where
+	// it is in use, ErrDependents, ErrNotOurs, ErrUnavailable.
+	Delete(ctx context.Context, id VolumeID) error
+
+	// Resize grows a volume to size bytes, or leaves one that has them alone, and
+	// returns it as it is then. Errors: ErrNotFound, ErrNoSpace, ErrUnavailable.
+	Resize(ctx context.Context, id VolumeID, size int64) (*Volume, error)
+
+	// SetFormatted remembers that the volume's FSType has been made on it.
+	SetFormatted(ctx context.Context, id VolumeID) error
+
+	// Capacity returns the room below a parent. Errors: ErrUnavailable.
+	Capacity(ctx context.Context, parent Dataset) (Capacity, error)
+
+	// Condition returns the health of what a parent lies on, without waiting for a
+	// pool that does not answer.
+	Condition(ctx context.Context, parent Dataset) (Condition, error)
+
+	// Device returns the path of the block device of a zvol, with or without udev,
+	// and waits for it as long as ctx allows.
+	Device(ctx context.Context, volume Dataset) (string, error)
+
+	// Sweep finishes or undoes what an earlier process left half-done. It is meant
+	// to run once, at start, beside other calls.
+	Sweep(ctx context.Context) error
+}
