@@ -1,0 +1,83 @@
+package zfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// Command is one start of a ZFS tool.
+type Command struct {
+	// Name is "zfs" or "zpool".
+	Name string
+	Args []string
+	// Stdin is what the command reads; nil for nothing.
+	Stdin io.Reader
+	// Stdout, when not nil, takes what the command writes, and Result.Stdout stays empty.
+	Stdout io.Writer
+}
+
+// String returns the command as a person would type it, for logs.
+func (c Command) String() string { return c.Name + " " + strings.Join(c.Args, " ") }
+
+// Result is what a command that ran to its end left.
+type Result struct {
+	Stdout, Stderr []byte
+	ExitCode       int
+}
+
+// Runner starts commands. It is the only way by which this package changes anything.
+type Runner interface {
+	// Run starts c and waits for its end. The error is not nil only when the
+	// command could not be started or was killed; what it then did is unknown.
+	// When ctx ends, the command is killed.
+	Run(ctx context.Context, c Command) (Result, error)
+}
+
+// Exec runs commands of this machine, without a shell and in the C locale.
+type Exec struct {
+	// Log takes a line for each command, with its duration.
+	Log *slog.Logger
+}
+
+// Run implements Runner.
+func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
+	var stdout, stderr bytes.Buffer
+	cmd := exec.CommandContext(ctx, c.Name, c.Args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "LANGUAGE=C")
+	cmd.Stdin = c.Stdin
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if c.Stdout != nil {
+		cmd.Stdout = c.Stdout
+	}
+
+	start := time.Now()
+	err := cmd.Run()
+	result := Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), ExitCode: -1}
+	if cmd.ProcessState != nil {
+		result.ExitCode = cmd.ProcessState.ExitCode()
+	}
+	e.Log.DebugContext(ctx, "command", "command", c.String(), "duration", time.Since(start),
+		"exit", result.ExitCode, "stderr", firstLine(result.Stderr))
+
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.Exited() {
+		return result, nil
+	}
+	if err != nil {
+		return result, fmt.Errorf("run %s: %w", c, err)
+	}
+	return result, nil
+}
+
+func firstLine(b []byte) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return line
+}
