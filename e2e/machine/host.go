@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Host is the computer the machine is built and runs on: a Debian whose own apt
+// configuration says where packages come from.
+type Host struct {
+	Suite  string // Debian's code name, "bookworm"
+	Mirror string // address of its Debian archive
+}
+
+const (
+	archiveKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+	qemuProgram    = "qemu-system-x86_64"
+	// qemuOldest is the first major version that runs a 6.12 kernel in software
+	// emulation: 7.2 crashes it in cmpxchg16b.
+	qemuOldest = 10
+)
+
+// hostTools maps a program, or a file, to the package that brings it.
+var hostTools = []struct{ path, pkg string }{
+	{"qemu-img", "qemu-utils"},
+	{"mmdebstrap", "mmdebstrap"},
+	{"mkfs.ext4", "e2fsprogs"},
+	{"ssh", "openssh-client"},
+	{"ssh-keygen", "openssh-client"},
+	{archiveKeyring, "debian-archive-keyring"},
+}
+
+// findHost asks apt for the archive this computer uses. Sources of third parties
+// are passed over: the archive is the one that serves "main" of the host's own suite.
+func findHost(ctx context.Context) (Host, error) {
+	release, err := os.ReadFile("/etc/os-release")
+	if err != nil {
+		return Host{}, fmt.Errorf("read which Debian this is: %w", err)
+	}
+	found := regexp.MustCompile(`(?m)^VERSION_CODENAME="?([a-z]+)"?$`).FindSubmatch(release)
+	if found == nil {
+		return Host{}, errors.New("/etc/os-release names no VERSION_CODENAME; the machine is built on Debian 12 or 13")
+	}
+	host := Host{Suite: string(found[1])}
+	targets, err := capture(ctx, "apt-get", "indextargets", "--format", "$(CREATED_BY) $(RELEASE) $(COMPONENT) $(REPO_URI)")
+	if err != nil {
+		return Host{}, fmt.Errorf("ask apt for its sources: %w", err)
+	}
+	for line := range strings.Lines(targets) {
+		field := strings.Fields(line)
+		if len(field) == 4 && field[0] == "Packages" && field[1] == host.Suite && field[2] == "main" {
+			host.Mirror = field[3]
+			return host, nil
+		}
+	}
+	return Host{}, fmt.Errorf("apt's sources hold no %s main; the machine's packages come from the archive they name", host.Suite)
+}
+
+// sources writes an apt source for suites of the host's archive.
+func (h Host) sources(path string, suites ...string) error {
+	text := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: %s\nComponents: main contrib\nSigned-By: %s\n",
+		h.Mirror, strings.Join(suites, " "), archiveKeyring)
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		return fmt.Errorf("write an apt source: %w", err)
+	}
+	return nil
+}
+
+// qemuVersion returns the version of the installed QEMU, "" when there is none.
+func qemuVersion(ctx context.Context) (string, error) {
+	if _, err := exec.LookPath(qemuProgram); err != nil {
+		return "", nil
+	}
+	out, err := capture(ctx, qemuProgram, "--version")
+	if err != nil {
+		return "", err
+	}
+	found := regexp.MustCompile(`version (\d+\.[\d.]+\S*(?: \([^)]*\))?)`).FindStringSubmatch(out)
+	if found == nil {
+		return "", fmt.Errorf("%s --version says %q, which names no version", qemuProgram, out)
+	}
+	return found[1], nil
+}
+
+func qemuServes(version string) bool {
+	major, err := strconv.Atoi(strings.SplitN(version, ".", 2)[0])
+	return err == nil && major >= qemuOldest
+}
+
+// missing lists the packages to install; QEMU is apart, since Debian 12 has a
+// new enough one only in its backports.
+func missing(ctx context.Context) (packages []string, qemu bool, err error) {
+	for _, tool := range hostTools {
+		if filepath.IsAbs(tool.path) {
+			_, err = os.Stat(tool.path)
+		} else {
+			_, err = exec.LookPath(tool.path)
+		}
+		if err != nil && tool.pkg != "qemu-utils" {
+			packages = append(packages, tool.pkg)
+		} else if err != nil {
+			qemu = true
+		}
+	}
+	version, err := qemuVersion(ctx)
+	return packages, qemu || !qemuServes(version), err
+}
+
+// install brings the missing packages, from a source and package lists of its
+// own, so that other sources of the host can neither fail it nor be changed by it.
+func install(ctx context.Context, cache Cache) error {
+	packages, qemu, err := missing(ctx)
+	if err != nil || len(packages) == 0 && !qemu {
+		return err
+	}
+	lock, err := lockFile(ctx, filepath.Join(cache.root, "apt.lock"), "another run is installing packages")
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if packages, qemu, err = missing(ctx); err != nil || len(packages) == 0 && !qemu {
+		return err
+	}
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("this computer lacks %s (or QEMU %d); run as root, or install them", strings.Join(packages, ", "), qemuOldest)
+	}
+	host, err := findHost(ctx)
+	if err != nil {
+		return err
+	}
+	return step(ctx, "install what this computer lacks", nil, func(ctx context.Context) error {
+		return host.install(ctx, packages, qemu)
+	})
+}
+
+func (h Host) install(ctx context.Context, packages []string, qemu bool) (err error) {
+	dir, err := os.MkdirTemp("", "zfs-csi-apt-")
+	if err != nil {
+		return fmt.Errorf("make a folder for package lists: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.MkdirAll(filepath.Join(dir, "lists", "partial"), 0o755); err != nil {
+		return fmt.Errorf("make a folder for package lists: %w", err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // apt reads it as a user of its own
+		return fmt.Errorf("open a folder to apt: %w", err)
+	}
+	suites := []string{h.Suite}
+	qemuFrom := h.Suite
+	if h.Suite == "bookworm" {
+		qemuFrom = "bookworm-backports"
+		suites = append(suites, qemuFrom)
+	}
+	source := filepath.Join(dir, "debian.sources")
+	if err := h.sources(source, suites...); err != nil {
+		return err
+	}
+	apt := func(args ...string) error {
+		own := []string{"-o", "Dir::Etc::SourceList=" + source, "-o", "Dir::Etc::SourceParts=/dev/null",
+			"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"), "-o", "Dir::Cache::pkgcache=",
+			"-o", "Dir::Cache::srcpkgcache=", "-o", "DPkg::Lock::Timeout=300", "-y", "--no-install-recommends"}
+		cmd := exec.Command("apt-get", append(own, args...)...)
+		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
+		return tool(ctx, filepath.Join(dir, "apt.log"), cmd)
+	}
+	if err := apt("update"); err != nil {
+		return err
+	}
+	if len(packages) > 0 {
+		if err := apt(append([]string{"install", "debian-archive-keyring"}, packages...)...); err != nil {
+			return err
+		}
+	}
+	if qemu {
+		return apt("install", "-t", qemuFrom, "qemu-system-x86", "qemu-utils")
+	}
+	return nil
+}

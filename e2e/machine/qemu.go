@@ -1,0 +1,72 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+)
+
+// Hardware is what the guest is given; a saved machine resumes only on the same.
+type Hardware struct {
+	MemoryMB int
+	CPUs     int
+}
+
+// kernelArguments: mitigations cost time and protect nothing here; a panic ends
+// QEMU, which is told not to reboot, so that the caller notices.
+const kernelArguments = "console=ttyS0 quiet mitigations=off audit=0 panic=-1 net.ifnames=0 nokaslr " +
+	"no_timer_check nowatchdog systemd.show_status=0"
+
+// defaultHardware reads ZFS_CSI_MACHINE_MEMORY (megabytes) and ZFS_CSI_MACHINE_CPUS.
+func defaultHardware() (Hardware, error) {
+	hardware := Hardware{MemoryMB: 3072, CPUs: 2}
+	for name, field := range map[string]*int{
+		"ZFS_CSI_MACHINE_MEMORY": &hardware.MemoryMB,
+		"ZFS_CSI_MACHINE_CPUS":   &hardware.CPUs,
+	} {
+		text := os.Getenv(name)
+		if text == "" {
+			continue
+		}
+		value, err := strconv.Atoi(text)
+		if err != nil || value < 1 {
+			return Hardware{}, fmt.Errorf("%s=%q is not a whole number above zero", name, text)
+		}
+		*field = value
+	}
+	return hardware, nil
+}
+
+// arguments of QEMU that a saved machine depends on.
+func (h Hardware) arguments() []string {
+	return []string{
+		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+		"-machine", "q35,smbus=off,sata=off,usb=off,vmport=off",
+		"-accel", "tcg,thread=multi", "-cpu", "max,la57=off",
+		"-m", strconv.Itoa(h.MemoryMB), "-smp", strconv.Itoa(h.CPUs),
+		"-device", "virtio-blk-pci,drive=disk",
+		"-device", "virtio-net-pci,netdev=net,romfile=",
+		"-device", "virtio-rng-pci",
+		"-append", kernelArguments,
+	}
+}
+
+// command starts QEMU in the instance's folder. The paths of its sockets are
+// relative to it: a socket's path may be no longer than 107 bytes. A killed QEMU
+// loses what a power cut would: cache=unsafe does not wait for the host's disk,
+// yet hands over to the host all that the guest has flushed.
+func (i *Instance) command(extra ...string) *exec.Cmd {
+	args := append(i.Hardware.arguments(),
+		"-kernel", i.image().kernel(), "-initrd", i.image().initrd(),
+		"-drive", "if=none,id=disk,file=disk.qcow2,format=qcow2,cache=unsafe,discard=unmap",
+		"-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22",
+		"-serial", "chardev:console", "-chardev", "file,id=console,path=console.log,append=on",
+		"-qmp", "unix:qmp.sock,server=on,wait=off",
+	)
+	cmd := exec.Command(qemuProgram, append(args, extra...)...)
+	cmd.Dir = i.dir
+	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Clean(i.dir))
+	return cmd
+}

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Saved is a machine stopped after its boot: a disk that no longer changes and
+// the state of everything else. Any number of instances continue it at once,
+// each writing to a disk of its own on top; nothing is copied.
+type Saved struct {
+	dir      string
+	image    Image
+	hardware Hardware
+}
+
+func (s Saved) disk() string  { return filepath.Join(s.dir, "disk.qcow2") }
+func (s Saved) state() string { return filepath.Join(s.dir, "state") }
+
+// findSaved returns the saved machine of a release, building it, its image and
+// the host's tools as far as they are missing.
+func findSaved(ctx context.Context, cache Cache) (Saved, error) {
+	release, err := releaseFromEnv()
+	if err != nil {
+		return Saved{}, err
+	}
+	hardware, err := defaultHardware()
+	if err != nil {
+		return Saved{}, err
+	}
+	if err := install(ctx, cache); err != nil {
+		return Saved{}, err
+	}
+	image, err := findImage(ctx, cache, release)
+	if err != nil {
+		return Saved{}, err
+	}
+	qemu, err := qemuVersion(ctx)
+	if err != nil {
+		return Saved{}, err
+	}
+	sum := key(filepath.Base(image.dir), qemu, hardware.arguments(), assetText("warm.sh"))
+	name := fmt.Sprintf("saved-zfs%s-%s-%s", release.ZFS, release.Suite, sum)
+	saved := Saved{image: image, hardware: hardware}
+	saved.dir, err = cache.entry(ctx, name, func(ctx context.Context, dir string) error {
+		return save(ctx, cache, Saved{dir: dir, image: image, hardware: hardware})
+	})
+	return saved, err
+}
+
+// save boots an instance of the image, makes it ready and stores it.
+func save(ctx context.Context, cache Cache, saved Saved) (err error) {
+	instance, err := newInstance(ctx, cache, saved.image, saved.hardware, saved.image.disk())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, instance.remove()) }()
+	latest := func() string { return lastLines(instance.console(), 1) }
+	var control *monitor
+	if err := step(ctx, "boot the machine", latest, func(ctx context.Context) error {
+		control, err = instance.boot(ctx)
+		return err
+	}); err != nil {
+		return err
+	}
+	defer control.close()
+	if err := step(ctx, "warm it up", latest, func(ctx context.Context) error {
+		_, err := instance.output(ctx, assetText("warm.sh"))
+		return err
+	}); err != nil {
+		return fmt.Errorf("%w; the console says:\n%s", err, lastLines(instance.console(), 20))
+	}
+	return step(ctx, "save it", nil, func(ctx context.Context) error {
+		return instance.freeze(ctx, control, saved)
+	})
+}
+
+// freeze stops the machine, writes its state beside its disk and ends QEMU.
+func (i *Instance) freeze(ctx context.Context, control *monitor, saved Saved) error {
+	if err := i.disconnect(ctx); err != nil {
+		return err
+	}
+	if err := control.do("stop", nil, nil); err != nil {
+		return err
+	}
+	if err := control.mappedRAM(); err != nil {
+		return err
+	}
+	if err := control.do("migrate-set-parameters", map[string]any{"max-bandwidth": int64(1) << 40}, nil); err != nil {
+		return err
+	}
+	if err := control.do("migrate", map[string]any{"uri": "file:" + saved.state()}, nil); err != nil {
+		return err
+	}
+	if err := control.migrated(ctx); err != nil {
+		return err
+	}
+	if err := control.do("quit", nil, nil); err != nil {
+		return err
+	}
+	select {
+	case <-i.dead: // only now is the disk's file complete
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := os.Rename(i.disk(), saved.disk()); err != nil {
+		return fmt.Errorf("keep the machine's disk: %w", err)
+	}
+	about, err := json.Marshal(map[string]any{"image": saved.image.dir, "hardware": saved.hardware})
+	if err != nil {
+		return fmt.Errorf("describe the saved machine: %w", err)
+	}
+	return os.WriteFile(filepath.Join(saved.dir, "about.json"), about, 0o600)
+}
+
+// resume starts a private instance of the saved machine.
+func (s Saved) resume(ctx context.Context, cache Cache, lasting bool) (*Instance, error) {
+	instance, err := newInstance(ctx, cache, s.image, s.hardware, s.disk())
+	if err != nil {
+		return nil, err
+	}
+	if err := instance.resume(ctx, s.state(), lasting); err != nil {
+		return nil, errors.Join(fmt.Errorf("resume the machine: %w", err), instance.remove())
+	}
+	return instance, nil
+}

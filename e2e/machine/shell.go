@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// current returns the instance that machineVariable names.
+func current() (*Instance, error) {
+	dir := os.Getenv(machineVariable)
+	if dir == "" {
+		return nil, fmt.Errorf("%s names no machine; begin the command with: machine run -- , or start one with: eval \"$(machine up)\"", machineVariable)
+	}
+	return openInstance(dir)
+}
+
+// shVerb runs a shell command in the current machine.
+func shVerb(ctx context.Context, args []string) (int, error) {
+	if len(args) == 0 {
+		return 2, errors.New("sh needs a command: sh 'COMMAND'")
+	}
+	instance, err := current()
+	if err != nil {
+		return 1, err
+	}
+	return attendRemote(ctx, instance.ssh([]string{"-T"}, strings.Join(args, " ")))
+}
+
+// attendRemote runs an ssh with this program's terminal.
+func attendRemote(ctx context.Context, cmd *exec.Cmd) (int, error) {
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	ended, err := startAttached(cmd)
+	if err != nil {
+		return 1, err
+	}
+	select {
+	case err := <-ended:
+		return exitCode(err), notExit(err)
+	case <-ctx.Done():
+		err := cmd.Process.Kill()
+		<-ended
+		return codeInterrupted, err
+	}
+}
+
+// shellVerb gives a person a shell, in the current machine or in a fresh one.
+func shellVerb(ctx context.Context, _ []string) (int, error) {
+	if os.Getenv(machineVariable) == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return 1, fmt.Errorf("find this program: %w", err)
+		}
+		if hostHasZFS() {
+			return 1, fmt.Errorf("this computer has %s: any shell will do", zfsDevice)
+		}
+		return runVerb(ctx, []string{self, "shell"})
+	}
+	instance, err := current()
+	if err != nil {
+		return 1, err
+	}
+	cmd := instance.ssh([]string{"-t"})
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	ended, err := startAttached(cmd)
+	if err != nil {
+		return 1, err
+	}
+	err = <-ended // Ctrl-C belongs to the shell
+	return exitCode(err), notExit(err)
+}
+
+// pushVerb copies a file into the current machine.
+func pushVerb(ctx context.Context, args []string) (int, error) {
+	if len(args) != 2 {
+		return 2, errors.New("push needs two paths: push SRC DST")
+	}
+	instance, err := current()
+	if err != nil {
+		return 1, err
+	}
+	return codeOf(instance.push(ctx, args[0], args[1]))
+}
+
+// buildVerb makes sure that a saved machine exists.
+func buildVerb(ctx context.Context, _ []string) (int, error) {
+	if hostHasZFS() {
+		say("this computer has %s: no machine is needed", zfsDevice)
+		return 0, nil
+	}
+	cache, err := openCache()
+	if err != nil {
+		return 1, err
+	}
+	start := time.Now()
+	saved, err := findSaved(ctx, cache)
+	if err != nil {
+		return 1, err
+	}
+	say("ready in %.1f s: %s", time.Since(start).Seconds(), saved.dir)
+	return 0, nil
+}
+
+// upVerb leaves a machine running.
+func upVerb(ctx context.Context, _ []string) (int, error) {
+	cache, err := openCache()
+	if err != nil {
+		return 1, err
+	}
+	saved, err := findSaved(ctx, cache)
+	if err != nil {
+		return 1, err
+	}
+	instance, err := saved.resume(ctx, cache, true)
+	if err != nil {
+		return 1, err
+	}
+	fmt.Printf("export %s=%s\n", machineVariable, instance.dir)
+	return 0, nil
+}
+
+// downVerb ends the machine that up left running: the current one, or with
+// --all every machine of this user that runs in the background.
+func downVerb(_ context.Context, args []string) (int, error) {
+	dirs := []string{os.Getenv(machineVariable)}
+	if len(args) == 1 && args[0] == "--all" {
+		cache, err := openCache()
+		if err != nil {
+			return 1, err
+		}
+		if dirs, err = filepath.Glob(filepath.Join(cache.instances(), "m*")); err != nil {
+			return 1, err
+		}
+	} else if len(args) > 0 {
+		dirs = args
+	} else if dirs[0] == "" {
+		return 2, fmt.Errorf("%s names no machine; down takes its folder, or --all", machineVariable)
+	}
+	var all error
+	for _, dir := range dirs {
+		instance, err := openInstance(dir)
+		if err != nil {
+			all = errors.Join(all, err)
+			continue
+		}
+		all = errors.Join(all, instance.remove())
+	}
+	return codeOf(all)
+}
+
+func codeOf(err error) (int, error) {
+	if err != nil {
+		return 1, err
+	}
+	return 0, nil
+}
