@@ -66,14 +66,14 @@ func AllowedProperties(kind Kind) []string {
 
 // Mutable tells whether a property of a volume that exists can be set anew. Most
 // then apply only to what is written from then on.
-func Mutable(name Property) bool {
-	r, ok := allowList[name]
+func Mutable(name string) bool {
+	r, ok := allowList[Property(name)]
 	return ok && !r.creationOnly
 }
 
 // CreationOnly tells whether a property is fixed when a volume is created empty: a
 // clone has its source's value, also when it is copied by send and receive.
-func CreationOnly(name Property) bool { return allowList[name].creationOnly }
+func CreationOnly(name string) bool { return allowList[Property(name)].creationOnly }
 
 // rule says which values a property takes: either words, or sizes up to max.
 type rule struct {

@@ -95,9 +95,9 @@ func TestPropertyTraits(t *testing.T) {
 		}
 		for _, name := range names {
 			want := slices.Contains(creationOnly, name)
-			if zfs.CreationOnly(zfs.Property(name)) != want || zfs.Mutable(zfs.Property(name)) == want {
+			if zfs.CreationOnly(name) != want || zfs.Mutable(name) == want {
 				t.Errorf("%s: CreationOnly %v, Mutable %v; want CreationOnly %v and the other not",
-					name, zfs.CreationOnly(zfs.Property(name)), zfs.Mutable(zfs.Property(name)), want)
+					name, zfs.CreationOnly(name), zfs.Mutable(name), want)
 			}
 		}
 	}

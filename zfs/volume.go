@@ -35,6 +35,8 @@ type Volume struct {
 	Kind   Kind
 	// Size in bytes: the refquota of a filesystem, the volsize of a zvol.
 	Size int64
+	// BlockSize is a zvol's volblocksize, of which Size is a multiple; 0 for a filesystem.
+	BlockSize int64
 	// Thick: the size is reserved (refreservation).
 	Thick bool
 	// Origin is the full name of the snapshot the volume is a clone of at present; empty for none.
