@@ -1,0 +1,101 @@
+package zfs
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// The user properties that hold the driver's memory; see zfsprops(7), "User
+// Properties". They are inherited, so each is trusted only where its source is local.
+const (
+	// propDriver marks a parent with the name of the driver it belongs to.
+	propDriver = "zfs-csi:driver"
+	// propVolume marks a volume and holds the caller's name of it.
+	propVolume = "zfs-csi:volume"
+	// propKind marks a snapshot or dataset of the driver's own making that is no
+	// volume. Its value is a snapshotName, which tells what it serves and which
+	// process made it.
+	propKind       = "zfs-csi:kind"
+	propFSType     = "zfs-csi:fstype"
+	propFormatted  = "zfs-csi:formatted"
+	propSource     = "zfs-csi:source"
+	propParameters = "zfs-csi:parameters"
+	propLabels     = "zfs-csi:labels"
+)
+
+// What things that are no volumes serve; see snapshotName.
+const (
+	kindClone = "clone"
+	kindCopy  = "copy"
+)
+
+// maxPropertyValue is what ZFS allows for a user property's value, in bytes.
+const maxPropertyValue = 8191
+
+// properties returns a as "name=value" arguments, values that are empty left out.
+func (a Attributes) properties() ([]string, error) {
+	labels := url.Values{}
+	for key, value := range a.Labels {
+		labels.Set(key, value)
+	}
+	formatted := ""
+	if a.Formatted {
+		formatted = "yes"
+	}
+	var out []string
+	for _, p := range []struct{ name, value string }{
+		{propVolume, escape(a.Name)},
+		{propFSType, escape(a.FSType)},
+		{propFormatted, formatted},
+		{propSource, escape(a.Source)},
+		{propParameters, escape(a.Parameters)},
+		{propLabels, labels.Encode()},
+	} {
+		if len(p.value) > maxPropertyValue {
+			return nil, fmt.Errorf("value of %s is %d bytes, more than the %d that ZFS keeps: %w", p.name, len(p.value), maxPropertyValue, ErrInvalid)
+		}
+		if p.value != "" {
+			out = append(out, p.name+"="+p.value)
+		}
+	}
+	return out, nil
+}
+
+// attributes reads what properties wrote.
+func attributes(local func(string) string) (Attributes, error) {
+	a := Attributes{Formatted: local(propFormatted) == "yes"}
+	for name, field := range map[string]*string{
+		propVolume: &a.Name, propFSType: &a.FSType, propSource: &a.Source, propParameters: &a.Parameters,
+	} {
+		value, err := url.PathUnescape(local(name))
+		if err != nil {
+			return Attributes{}, fmt.Errorf("property %s: %w", name, err)
+		}
+		*field = value
+	}
+	labels, err := url.ParseQuery(local(propLabels))
+	if err != nil {
+		return Attributes{}, fmt.Errorf("property %s: %w", propLabels, err)
+	}
+	for key := range labels {
+		if a.Labels == nil {
+			a.Labels = map[string]string{}
+		}
+		a.Labels[key] = labels.Get(key)
+	}
+	return a, nil
+}
+
+// escape makes any text fit for a property and leaves what people write in names legible.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c > '~' || c == '%' {
+			fmt.Fprintf(&b, "%%%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}

@@ -1,0 +1,108 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// Clone implements Store.
+//
+// A clone is a snapshot of the source, a ZFS clone of that, and the snapshot marked
+// for deferred destruction, so that ZFS itself removes it with the last clone of it:
+// there is nothing to remember and nothing to leak.
+func (l *Local) Clone(ctx context.Context, id, source VolumeID, spec CloneSpec) (*Volume, error) {
+	f, err := l.find(ctx, id, source)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.free(id, spec.Parent); err != nil {
+		return nil, err
+	}
+	src, err := f.volume(source)
+	if err != nil {
+		return nil, fmt.Errorf("source of the clone: %w", err)
+	}
+	if err := spec.fit(src, f.rows[src.Dataset.name]); err != nil {
+		return nil, fmt.Errorf("clone %s of volume %s: %w", id, source, err)
+	}
+	spec.Source = source.id
+	// Where a filesystem has been made on the source it is on the clone too.
+	spec.Formatted = src.Formatted
+	if spec.Copy || src.Dataset.Pool() != spec.Parent.Pool() {
+		return l.copy(ctx, id, src, spec)
+	}
+	return l.clone(ctx, id, src, spec)
+}
+
+func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneSpec) (*Volume, error) {
+	attributes, err := spec.Attributes.properties()
+	if err != nil {
+		return nil, err
+	}
+	snapshot, err := l.snapshotAtRest(ctx, src, kindClone, spec.Quiesce)
+	if err != nil {
+		return nil, fmt.Errorf("clone volume %s: %w", src.ID, err)
+	}
+	target := spec.Parent.volume(id)
+	args := append([]string{"clone"}, options(spec.fixed(), spec.native(), attributes, spec.limits())...)
+	err = l.zfs(ctx, target.name, append(args, snapshot, target.name)...)
+
+	// The snapshot goes with its last clone, or at once when there is none.
+	destroyErr := l.zfs(ctx, snapshot, "destroy", "-d", snapshot)
+	if err != nil {
+		return nil, fmt.Errorf("clone volume %s to %s: %w", src.ID, target, errors.Join(err, destroyErr))
+	}
+	if destroyErr != nil {
+		return nil, fmt.Errorf("clone volume %s to %s: mark the snapshot for removal: %w", src.ID, target, destroyErr)
+	}
+	v := spec.made(id)
+	v.Origin = snapshot
+	return v, nil
+}
+
+// snapshotAtRest takes a snapshot of src for the driver's own use and returns its full name.
+func (l *Local) snapshotAtRest(ctx context.Context, src *Volume, kind string, quiesce func(context.Context) (func() error, error)) (string, error) {
+	release := func() error { return nil }
+	if quiesce != nil {
+		var err error
+		if release, err = quiesce(ctx); err != nil {
+			return "", fmt.Errorf("bring the filesystem to rest: %w", err)
+		}
+	}
+	leaf := l.snapshotName(kind)
+	name := src.Dataset.name + "@" + leaf
+	err := l.zfs(ctx, src.Dataset.name, "snapshot", "-o", propKind+"="+leaf, name)
+	releaseErr := release()
+	if err == nil && releaseErr != nil {
+		// The snapshot alone is worth nothing; what went wrong first is told.
+		err = errors.Join(releaseErr, l.zfs(ctx, name, "destroy", "-d", name))
+	}
+	return name, err
+}
+
+// fit completes the spec from the source and checks it against what a clone can be.
+func (s *CloneSpec) fit(src *Volume, r row) error {
+	if s.Kind != src.Kind {
+		return fmt.Errorf("the source is a %s and the clone is to be a %s: %w", src.Kind, s.Kind, ErrInvalid)
+	}
+	if s.FSType != src.FSType {
+		return fmt.Errorf("the source holds filesystem %q and the clone is to hold %q: %w", src.FSType, s.FSType, ErrInvalid)
+	}
+	for name, value := range s.Properties {
+		if have := r[string(name)].value; CreationOnly(string(name)) && value != have {
+			return fmt.Errorf("property %s is fixed when a volume is made: the source has %s, the clone is to have %s: %w", name, have, value, ErrInvalid)
+		}
+	}
+	block, err := r.size(propVolblocksize)
+	if err != nil {
+		return err
+	}
+	s.Size = s.round(max(block, 1))
+	if s.Size < src.Size {
+		return fmt.Errorf("the source has %s bytes and the clone is to have %s: %w",
+			strconv.FormatInt(src.Size, 10), strconv.FormatInt(s.Size, 10), ErrInvalid)
+	}
+	return nil
+}

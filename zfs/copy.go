@@ -1,0 +1,149 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// progressEvery is how often a copy tells how far it is.
+const progressEvery = 10 * time.Second
+
+// unfinishedPrefix begins the names of copies that are not whole. No volume's ID does,
+// and delete.lua knows it too.
+const unfinishedPrefix = ".copy-"
+
+// copy makes a volume with the bytes of src by send and receive. The bytes go to a
+// dataset of another name, which gets the volume's name when it is whole: a copy
+// that is interrupted leaves no volume, and made again begins anew. ZFS discards
+// by itself what an interrupted receive wrote, also when the power went.
+func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, spec CloneSpec) (*Volume, error) {
+	target := spec.Parent.volume(id)
+	unfinished := Dataset{spec.Parent.name + "/" + unfinishedPrefix + id.id}
+	attributes, err := spec.Attributes.properties()
+	if err != nil {
+		return nil, err
+	}
+	if err := l.discard(ctx, unfinished); err != nil {
+		return nil, err
+	}
+	snapshot, err := l.snapshotAtRest(ctx, src, kindCopy, spec.Quiesce)
+	if err != nil {
+		return nil, fmt.Errorf("copy volume %s: %w", src.ID, err)
+	}
+	leaf := snapshot[strings.IndexByte(snapshot, '@')+1:]
+	received := options(spec.fixed(), spec.native(), attributes, []string{propKind + "=" + leaf})
+	err = l.transfer(ctx, snapshot, unfinished, received)
+	err = errors.Join(err, l.zfs(ctx, snapshot, "destroy", "-d", snapshot))
+	if err == nil {
+		err = l.finish(ctx, unfinished, leaf, target, spec)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("copy volume %s to %s: %w", src.ID, target, errors.Join(err, l.discard(ctx, unfinished)))
+	}
+	return spec.made(id), nil
+}
+
+// transfer sends a snapshot into a dataset that is not there yet. Large blocks are
+// kept; the stream is not compressed, so that the target's own compression applies.
+func (l *Local) transfer(ctx context.Context, snapshot string, target Dataset, received []string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("make a pipe: %w", err)
+	}
+	progress := &progress{writer: writer}
+	defer l.report(ctx, snapshot, target, progress)()
+
+	sent := make(chan error, 1)
+	go func() {
+		_, err := l.run(ctx, Command{Name: "zfs", Args: []string{"send", "-L", snapshot}, Stdout: progress}, snapshot)
+		sent <- errors.Join(err, writer.Close())
+	}()
+	args := append(append([]string{"receive", "-u"}, received...), target.name)
+	_, receiveErr := l.run(ctx, Command{Name: "zfs", Args: args, Stdin: reader}, target.name)
+	if receiveErr != nil {
+		cancel()
+	}
+	// Without a reader a sender that is still writing ends.
+	closeErr := reader.Close()
+	sendErr := <-sent
+	if receiveErr != nil {
+		return fmt.Errorf("receive: %w", receiveErr)
+	}
+	return errors.Join(sendErr, closeErr)
+}
+
+// finish makes a copy that is whole the volume that was asked for.
+func (l *Local) finish(ctx context.Context, unfinished Dataset, leaf string, target Dataset, spec CloneSpec) error {
+	snapshot := unfinished.name + "@" + leaf
+	if err := l.zfs(ctx, snapshot, "destroy", snapshot); err != nil {
+		return err
+	}
+	if err := l.zfs(ctx, unfinished.name, append(append([]string{"set"}, spec.limits()...), unfinished.name)...); err != nil {
+		return err
+	}
+	if err := l.zfs(ctx, unfinished.name, "inherit", propKind, unfinished.name); err != nil {
+		return err
+	}
+	return l.zfs(ctx, unfinished.name, "rename", unfinished.name, target.name)
+}
+
+// discard removes an unfinished copy, if there is one.
+func (l *Local) discard(ctx context.Context, unfinished Dataset) error {
+	err := l.zfs(ctx, unfinished.name, "destroy", unfinished.name+"@%")
+	if err == nil || errors.Is(err, ErrNotFound) {
+		err = l.zfs(ctx, unfinished.name, "destroy", unfinished.name)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// report logs how far a copy is, until the function it returns is called.
+func (l *Local) report(ctx context.Context, snapshot string, target Dataset, p *progress) (stop func()) {
+	start := time.Now()
+	done := make(chan struct{})
+	line := func(message string) {
+		l.log.InfoContext(ctx, message, "from", snapshot, "to", target.name,
+			"bytes", p.bytes.Load(), "elapsed", time.Since(start).Round(time.Millisecond))
+	}
+	go func() {
+		for ticker := time.NewTicker(progressEvery); ; {
+			select {
+			case <-ticker.C:
+				line("copying")
+			case <-done:
+				ticker.Stop()
+				return
+			}
+		}
+	}()
+	return func() {
+		close(done)
+		line("copy ended")
+	}
+}
+
+// progress counts the bytes that are written through it.
+type progress struct {
+	writer io.Writer
+	bytes  atomic.Int64
+}
+
+func (p *progress) Write(b []byte) (int, error) {
+	n, err := p.writer.Write(b)
+	p.bytes.Add(int64(n))
+	if err != nil {
+		err = fmt.Errorf("after %s bytes: %w", strconv.FormatInt(p.bytes.Load(), 10), err)
+	}
+	return n, err
+}

@@ -1,0 +1,158 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+)
+
+// Create implements Store.
+func (l *Local) Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, error) {
+	f, err := l.find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.free(id, spec.Parent); err != nil {
+		return nil, err
+	}
+	block, err := volblocksize(spec.Properties, DefaultVolblocksize)
+	if err != nil {
+		return nil, err
+	}
+	spec.Size = spec.round(block)
+	target := spec.Parent.volume(id)
+	args := []string{"create"}
+	if spec.Kind == Block {
+		args = append(args, "-V", strconv.FormatInt(spec.Size, 10), "-b", strconv.FormatInt(block, 10))
+		if !spec.Thick {
+			args = append(args, "-s")
+		}
+	}
+	attributes, err := spec.Attributes.properties()
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, options(spec.fixed(), spec.native(), attributes)...)
+	if spec.Kind == Filesystem {
+		args = append(args, options(spec.limits())...)
+	}
+	if err := l.zfs(ctx, target.name, append(args, target.name)...); err != nil {
+		return nil, fmt.Errorf("create volume %s: %w", id, err)
+	}
+	return spec.made(id), nil
+}
+
+// free returns nil when the parent can take a new volume of this ID. The ID must be
+// free below all parents, so that it never means two volumes.
+func (f *findings) free(id VolumeID, parent Dataset) error {
+	if err := f.usable(parent); err != nil {
+		return err
+	}
+	switch v, err := f.volume(id); {
+	case err == nil:
+		return fmt.Errorf("volume %s is at %s: %w", id, v.Dataset, ErrExists)
+	case errors.Is(err, ErrNotFound):
+		return nil
+	default:
+		return err
+	}
+}
+
+// fixed are the properties that every volume of the kind has.
+func (s Spec) fixed() []string {
+	if s.Kind == Block {
+		return []string{"volmode=dev", "snapdev=hidden"}
+	}
+	return []string{"mountpoint=legacy", "canmount=on"}
+}
+
+// native are the properties the caller asked for; a zvol's block size is not among
+// them, since it goes by an argument of its own and only to a new zvol.
+func (s Spec) native() []string {
+	return slices.DeleteFunc(s.Properties.sorted(), func(p string) bool {
+		return p == propVolblocksize+"="+s.Properties[propVolblocksize]
+	})
+}
+
+// limits are the properties that hold the size and its reservation. It is refquota,
+// never quota, which charges snapshots to the user and makes promotion fail.
+func (s Spec) limits() []string {
+	size := strconv.FormatInt(s.Size, 10)
+	switch {
+	case s.Kind == Filesystem && s.Thick:
+		return []string{"refquota=" + size, "refreservation=" + size}
+	case s.Kind == Filesystem:
+		return []string{"refquota=" + size}
+	case s.Thick:
+		return []string{"volsize=" + size, "refreservation=auto"}
+	}
+	return []string{"volsize=" + size}
+}
+
+// round returns the size as ZFS takes it: a zvol's is a multiple of its block size.
+func (s Spec) round(block int64) int64 {
+	if s.Kind != Block {
+		return s.Size
+	}
+	return (s.Size + block - 1) / block * block
+}
+
+// made returns the volume that was made to the spec.
+func (s Spec) made(id VolumeID) *Volume {
+	return &Volume{
+		ID: id, Parent: s.Parent, Dataset: s.Parent.volume(id),
+		Kind: s.Kind, Size: s.Size, Thick: s.Thick, Attributes: s.Attributes,
+	}
+}
+
+const propVolblocksize = "volblocksize"
+
+// volblocksize returns the block size in bytes that the properties ask for.
+func volblocksize(p Properties, otherwise int64) (int64, error) {
+	value, asked := p[propVolblocksize]
+	if !asked {
+		return otherwise, nil
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("volblocksize %q: %w", value, ErrInvalid)
+	}
+	return n, nil
+}
+
+// Resize implements Store.
+func (l *Local) Resize(ctx context.Context, id VolumeID, size int64) (*Volume, error) {
+	f, err := l.find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	v, err := f.volume(id)
+	if err != nil {
+		return nil, err
+	}
+	block, err := f.rows[v.Dataset.name].size(propVolblocksize)
+	if err != nil {
+		return nil, err
+	}
+	spec := Spec{Kind: v.Kind, Size: size, Thick: v.Thick}
+	spec.Size = spec.round(max(block, 1))
+	if spec.Size <= v.Size {
+		return v, nil
+	}
+	if err := l.zfs(ctx, v.Dataset.name, append(append([]string{"set"}, spec.limits()...), v.Dataset.name)...); err != nil {
+		return nil, fmt.Errorf("grow volume %s from %d to %d bytes: %w", id, v.Size, spec.Size, err)
+	}
+	v.Size = spec.Size
+	return v, nil
+}
+
+// SetFormatted implements Store.
+func (l *Local) SetFormatted(ctx context.Context, id VolumeID) error {
+	v, err := l.Get(ctx, id)
+	if err != nil || v.Formatted {
+		return err
+	}
+	return l.zfs(ctx, v.Dataset.name, "set", propFormatted+"=yes", v.Dataset.name)
+}

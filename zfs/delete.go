@@ -1,0 +1,137 @@
+package zfs
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+//go:embed delete.lua
+var deleteProgram string
+
+// deletion is the result of deleteProgram.
+type deletion struct {
+	// Status is "deleted", "absent", or why nothing was deleted: "unmarked" (the
+	// parent in Dataset), "foreign", "dependent" or "held" (by What), "busy", "failed" (with Errno).
+	Status  string `json:"status"`
+	Dataset string `json:"dataset"`
+	What    string `json:"what"`
+	Errno   int    `json:"errno"`
+	// Promoted are the clones that took over the volume's snapshots.
+	Promoted map[string]string `json:"promoted"`
+}
+
+// settle is how long a zvol that nobody seems to use is tried again: udev opens
+// each one for a moment when it appears.
+const settle = 5 * time.Second
+
+// Delete implements Store.
+func (l *Local) Delete(ctx context.Context, id VolumeID) error {
+	deadline := time.Now().Add(settle)
+	for {
+		dataset, err := l.delete(ctx, id)
+		if !errors.Is(err, ErrBusy) {
+			return err
+		}
+		users := l.users(dataset)
+		if len(users) > 0 {
+			return fmt.Errorf("volume %s is in use (%s): %w", id, strings.Join(users, ", "), ErrBusy)
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("volume %s is in use by something this process cannot see "+
+				"(try `grep -l %s /proc/*/mountinfo` on the node): %w", id, dataset, ErrBusy)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(settle / 50):
+		}
+	}
+}
+
+// delete makes one try. With ErrBusy it returns the dataset that is in use.
+func (l *Local) delete(ctx context.Context, id VolumeID) (dataset string, err error) {
+	var faults []error
+	for _, pool := range l.pools() {
+		if err := l.poolUsable(pool); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		d, err := l.deleteIn(ctx, pool, id)
+		if err != nil {
+			return "", fmt.Errorf("delete volume %s: %w", id, err)
+		}
+		switch d.Status {
+		case "deleted":
+			l.log.InfoContext(ctx, "volume deleted", "dataset", d.Dataset, "promoted", d.Promoted)
+			return "", nil
+		case "absent":
+		case "unmarked":
+			f, err := l.find(ctx)
+			if err == nil {
+				err = errors.Join(f.faults...)
+			}
+			faults = append(faults, err)
+		default:
+			return d.Dataset, d.err(id)
+		}
+	}
+	return "", errors.Join(faults...)
+}
+
+// deleteIn runs the program for the parents in one pool.
+func (l *Local) deleteIn(ctx context.Context, pool string, id VolumeID) (deletion, error) {
+	args := []string{"program", "-j", "-t", "100000000", "-m", "104857600", pool, "-", l.driver, id.id}
+	for _, p := range l.parents {
+		if p.Pool() == pool {
+			args = append(args, p.name)
+		}
+	}
+	out, err := l.run(ctx, Command{Name: "zfs", Args: args, Stdin: strings.NewReader(deleteProgram)}, pool)
+	if err != nil {
+		return deletion{}, err
+	}
+	var result struct {
+		Return *deletion `json:"return"`
+	}
+	if err := json.NewDecoder(bytes.NewReader(out)).Decode(&result); err != nil || result.Return == nil {
+		return deletion{}, fmt.Errorf("channel program answered %q: %w", out, errors.Join(err, errors.New("not a result")))
+	}
+	return *result.Return, nil
+}
+
+// err returns why nothing was deleted.
+func (d deletion) err(id VolumeID) error {
+	switch d.Status {
+	case "busy":
+		return fmt.Errorf("volume %s: %s: %w", id, d.Dataset, ErrBusy)
+	case "foreign":
+		return fmt.Errorf("volume %s: %s has no %s property of its own: %w", id, d.Dataset, propVolume, ErrNotOurs)
+	case "dependent":
+		return fmt.Errorf("volume %s: %s depends on it and is not this driver's; remove that first: %w", id, d.What, ErrDependents)
+	case "held":
+		return fmt.Errorf("volume %s: snapshot %s is held; see `zfs holds %s` and release that first: %w", id, d.What, d.What, ErrDependents)
+	}
+	if known, ok := errnos[d.Errno]; ok {
+		return fmt.Errorf("volume %s: %s: error number %d: %w", id, d.Dataset, d.Errno, known)
+	}
+	return fmt.Errorf("volume %s: %s: status %q, error number %d", id, d.Dataset, d.Status, d.Errno)
+}
+
+// pools returns the pools of the parents, each once, in their order.
+func (l *Local) pools() []string {
+	var out []string
+	seen := map[string]bool{}
+	for _, p := range l.parents {
+		if pool := p.Pool(); !seen[pool] {
+			seen[pool] = true
+			out = append(out, pool)
+		}
+	}
+	return out
+}

@@ -1,0 +1,223 @@
+package zfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// cell is a property's value and where it comes from.
+type cell struct{ value, source string }
+
+// row is what `zfs get` says of one dataset or snapshot, by property.
+type row map[string]cell
+
+// local returns the value of a user property that was set on the dataset itself.
+func (r row) local(name string) string {
+	if c := r[name]; c.source == "local" || c.source == "received" {
+		return c.value
+	}
+	return ""
+}
+
+// size returns a property that is a number of bytes; "-" and "none" are 0.
+func (r row) size(name string) (int64, error) {
+	value := r[name].value
+	if value == "-" || value == "none" || value == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("property %s: %w", name, err)
+	}
+	return n, nil
+}
+
+// asked are the properties that find and list ask for.
+var asked = strings.Join([]string{
+	"type", "available", "used", "referenced", "refquota", "refreservation", "volsize", "volblocksize", "origin",
+	"casesensitivity", "normalization", "utf8only",
+	propDriver, propVolume, propKind, propFSType, propFormatted, propSource, propParameters, propLabels,
+}, ",")
+
+// getCommand returns `zfs get` of properties, with exact numbers, with extra arguments and names.
+func getCommand(properties string, extra ...string) Command {
+	return Command{Name: "zfs", Args: append([]string{"get", "-Hp", "-o", "name,property,value,source", properties}, extra...)}
+}
+
+// parseGet parses what getCommand prints: a line a property, tabs between the
+// four fields. It returns the names in their order.
+func parseGet(out []byte) (rows map[string]row, order []string, err error) {
+	rows = map[string]row{}
+	if len(out) > 0 && !bytes.HasSuffix(out, []byte("\n")) {
+		return nil, nil, errors.New("output of zfs get ends inside a line")
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		if len(fields) != 4 {
+			return nil, nil, fmt.Errorf("line of zfs get has %d fields, not 4: %q", len(fields), line)
+		}
+		name := fields[0]
+		if rows[name] == nil {
+			rows[name] = row{}
+			order = append(order, name)
+		}
+		rows[name][fields[1]] = cell{fields[2], fields[3]}
+	}
+	return rows, order, nil
+}
+
+// findings are what one look at the parents and some volumes showed.
+type findings struct {
+	store *Local
+	rows  map[string]row
+	// faults has an entry for each parent that cannot be used.
+	faults []error
+	fault  map[Dataset]error
+}
+
+// find looks at the parents, and below each at the volumes of these IDs, all in one
+// command. It is an error only when the look itself failed.
+func (l *Local) find(ctx context.Context, ids ...VolumeID) (*findings, error) {
+	f := &findings{store: l, fault: map[Dataset]error{}}
+	var names []string
+	for _, p := range l.parents {
+		if err := l.poolUsable(p.Pool()); err != nil {
+			f.fail(p, err)
+			continue
+		}
+		names = append(names, p.name)
+		for _, id := range ids {
+			names = append(names, p.volume(id).name)
+		}
+	}
+	if len(names) == 0 {
+		return f, nil
+	}
+
+	c := getCommand(asked, names...)
+	r, err := l.runner.Run(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if f.rows, _, err = parseGet(r.Stdout); err != nil {
+		return nil, err
+	}
+	if err := f.account(c, r, names); err != nil {
+		return nil, err
+	}
+	for _, p := range l.parents {
+		if f.fault[p] == nil {
+			f.checkMarker(p)
+		}
+	}
+	return f, nil
+}
+
+// account proves that each name was either printed or said to be absent.
+func (f *findings) account(c Command, r Result, names []string) error {
+	absent := map[string]bool{}
+	known, other := failures(r.Stderr)
+	for _, k := range known {
+		if err := k.err(); !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("look up volumes: %w", err)
+		}
+		absent[k.dataset] = true
+	}
+	for _, name := range names {
+		if _, printed := f.rows[name]; printed == absent[name] {
+			return fmt.Errorf("%s ended with %d and told nothing certain of %s: %s", c, r.ExitCode, name, strings.Join(other, "; "))
+		}
+	}
+	return nil
+}
+
+func (f *findings) checkMarker(p Dataset) {
+	r, there := f.rows[p.name]
+	switch marker := r.local(propDriver); {
+	case !there:
+		f.fail(p, fmt.Errorf("parent %s does not exist in pool %s; make it with `zfs-csi init %s`: %w", p, p.Pool(), p, ErrUnavailable))
+	case marker == "":
+		f.fail(p, fmt.Errorf("parent %s has no marker (%s) of its own, so it may be another pool's; "+
+			"if it is the right one, mark it with `zfs-csi init %s`: %w", p, propDriver, p, ErrUnavailable))
+	case marker != f.store.driver:
+		f.fail(p, fmt.Errorf("parent %s belongs to driver %q, not to %q: %w", p, marker, f.store.driver, ErrUnavailable))
+	}
+}
+
+func (f *findings) fail(p Dataset, err error) {
+	f.fault[p] = err
+	f.faults = append(f.faults, err)
+}
+
+// usable returns nil when p is a parent that can be used.
+func (f *findings) usable(p Dataset) error {
+	for _, known := range f.store.parents {
+		if known == p {
+			return f.fault[p]
+		}
+	}
+	return fmt.Errorf("%s is not one of the configured parents: %w", p, ErrInvalid)
+}
+
+// volume returns the volume of an ID. ErrNotFound means that all parents were seen
+// and none has it; where one could not be seen it is ErrUnavailable.
+func (f *findings) volume(id VolumeID) (*Volume, error) {
+	for _, p := range f.store.parents {
+		if r, there := f.rows[p.volume(id).name]; there && f.fault[p] == nil {
+			return decode(p, id, r)
+		}
+	}
+	if len(f.faults) > 0 {
+		return nil, fmt.Errorf("volume %s: %w", id, errors.Join(f.faults...))
+	}
+	return nil, fmt.Errorf("volume %s: %w", id, ErrNotFound)
+}
+
+// decode makes a Volume of what ZFS says.
+func decode(parent Dataset, id VolumeID, r row) (*Volume, error) {
+	v := &Volume{ID: id, Parent: parent, Dataset: parent.volume(id)}
+	if r.local(propVolume) == "" {
+		return nil, fmt.Errorf("%s has no %s property of its own: %w", v.Dataset, propVolume, ErrNotOurs)
+	}
+	var err error
+	if v.Attributes, err = attributes(r.local); err != nil {
+		return nil, fmt.Errorf("%s: %w", v.Dataset, err)
+	}
+	sizeProperty := "refquota"
+	switch r["type"].value {
+	case "filesystem":
+		v.Kind = Filesystem
+	case "volume":
+		v.Kind = Block
+		sizeProperty = "volsize"
+	default:
+		return nil, fmt.Errorf("%s is a %q: %w", v.Dataset, r["type"].value, ErrNotOurs)
+	}
+	var reserved int64
+	for name, field := range map[string]*int64{
+		sizeProperty: &v.Size, propVolblocksize: &v.BlockSize, "refreservation": &reserved,
+		"used": &v.Used, "referenced": &v.Referenced,
+	} {
+		if *field, err = r.size(name); err != nil {
+			return nil, fmt.Errorf("%s: %w", v.Dataset, err)
+		}
+	}
+	v.Thick = reserved > 0
+	if origin := r["origin"].value; origin != "-" {
+		v.Origin = origin
+	}
+	return v, nil
+}
+
+// Get implements Store.
+func (l *Local) Get(ctx context.Context, id VolumeID) (*Volume, error) {
+	f, err := l.find(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return f.volume(id)
+}

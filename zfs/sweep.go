@@ -1,0 +1,54 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Sweep implements Store. It looks for what only a process that died can have left:
+// snapshots for a clone that was not made or whose snapshot was not marked for
+// removal, and copies that were not finished. What this process makes itself carries
+// its nonce and is left alone, so Sweep needs no locks.
+func (l *Local) Sweep(ctx context.Context) error {
+	f, err := l.find(ctx)
+	if err != nil {
+		return err
+	}
+	faults := slices.Clone(f.faults)
+	for _, p := range l.parents {
+		if f.fault[p] == nil {
+			faults = append(faults, l.sweep(ctx, p))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (l *Local) sweep(ctx context.Context, p Dataset) error {
+	c := getCommand(propKind+",defer_destroy", "-d", "2", "-t", "filesystem,volume,snapshot", "-s", "local,received,none", p.name)
+	out, err := l.run(ctx, c, p.name)
+	if err != nil {
+		return fmt.Errorf("sweep %s: %w", p, err)
+	}
+	rows, order, err := parseGet(out)
+	if err != nil {
+		return fmt.Errorf("sweep %s: %w", p, err)
+	}
+	var faults []error
+	for _, name := range order {
+		r := rows[name]
+		made := r.local(propKind)
+		if made == "" || strings.Contains(made, l.nonce) || r["defer_destroy"].value == "on" {
+			continue
+		}
+		l.log.InfoContext(ctx, "sweep removes what an earlier process left", "name", name)
+		if strings.Contains(name, "@") {
+			faults = append(faults, l.zfs(ctx, name, "destroy", "-d", name))
+		} else if strings.HasPrefix(name, p.name+"/"+unfinishedPrefix) {
+			faults = append(faults, l.discard(ctx, Dataset{name}))
+		}
+	}
+	return errors.Join(faults...)
+}
