@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -11,6 +12,9 @@ import (
 // caller's deadline passes first, hold returns at once while f goes on to its end
 // and keeps the locks: a ZFS command that is running is never abandoned half-way,
 // and the next call on the same volume is told ABORTED until it has ended.
+//
+// The context that f is given never ends. What only waits, and is safe to give up,
+// takes the caller's context instead, so that the locks are not kept for ever.
 func hold[T any](ctx context.Context, d *Driver, alone, source string, f func(context.Context) (T, error)) (T, error) {
 	release, taken := d.locks.try(alone, source)
 	if release == nil {
@@ -24,8 +28,19 @@ func hold[T any](ctx context.Context, d *Driver, alone, source string, f func(co
 }
 
 // finish runs f to its end even when ctx ends, and returns what f returns or the
-// error of ctx, whichever comes first.
+// error of ctx, whichever comes first. The error is a gRPC status.
 func finish[T any](ctx context.Context, d *Driver, f func(context.Context) (T, error)) (T, error) {
+	return await(ctx, context.WithoutCancel(ctx), d, f)
+}
+
+// ask is finish for an f that changes nothing: f is given up when ctx ends, so that
+// questions to a pool that hangs do not pile up where they can be stopped.
+func ask[T any](ctx context.Context, d *Driver, f func(context.Context) (T, error)) (T, error) {
+	return await(ctx, ctx, d, f)
+}
+
+// await runs f beside the call, with a context of its own, and waits for either.
+func await[T any](ctx, inner context.Context, d *Driver, f func(context.Context) (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error
@@ -34,14 +49,22 @@ func finish[T any](ctx context.Context, d *Driver, f func(context.Context) (T, e
 	d.running.Add(1)
 	go func() {
 		defer d.running.Done()
-		value, err := f(context.WithoutCancel(ctx))
-		done <- result{value, err}
+		var r result
+		r.err = d.guard(ctx, func() (err error) {
+			r.value, err = f(inner)
+			return err
+		})
+		if ctx.Err() != nil {
+			method, _ := grpc.Method(ctx)
+			d.config.Log.WarnContext(ctx, "operation ended after its call", "method", method, "error", r.err)
+		}
+		done <- r
 	}()
 	select {
 	case r := <-done:
-		return r.value, r.err
+		return r.value, toStatus(r.err)
 	case <-ctx.Done():
 		var none T
-		return none, status.FromContextError(ctx.Err()).Err()
+		return none, toStatus(ctx.Err())
 	}
 }

@@ -1,0 +1,86 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
+)
+
+// CreateVolume implements csi.ControllerServer.
+func (d *Driver) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequest) (*csi.CreateVolumeResponse, error) {
+	c, err := d.parseCreation(req)
+	if err != nil {
+		return nil, err
+	}
+	v, err := hold(ctx, d, c.id.String(), c.source.String(), func(ctx context.Context) (*zfs.Volume, error) {
+		defer d.listing.forget()
+		return d.create(ctx, c)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &csi.CreateVolumeResponse{Volume: d.volume(v)}, nil
+}
+
+// create makes the volume, or returns the one that an earlier call has made: what is
+// there answers, whatever has become of its source in the meantime.
+func (d *Driver) create(ctx context.Context, c creation) (*zfs.Volume, error) {
+	v, err := d.make(ctx, c)
+	if err == nil {
+		return v, nil
+	}
+	if existing, getErr := d.store.Get(ctx, c.id); getErr == nil {
+		return existing, c.compare(existing)
+	}
+	if errors.Is(err, zfs.ErrNotOurs) {
+		return nil, status.Error(codes.AlreadyExists, err.Error())
+	}
+	return nil, err
+}
+
+// make makes the volume, empty or as a clone.
+func (d *Driver) make(ctx context.Context, c creation) (*zfs.Volume, error) {
+	spec := zfs.Spec{
+		Parent: c.parent, Kind: c.use.kind, Size: c.size, Thick: c.thick, Properties: c.properties,
+		Attributes: zfs.Attributes{
+			Name: c.name, FSType: c.use.fsType, Source: c.source.String(),
+			Parameters: c.parameters.String(), Labels: c.labels,
+		},
+	}
+	if c.source == (zfs.VolumeID{}) {
+		return d.store.Create(ctx, c.id, spec)
+	}
+	source, err := d.store.Get(ctx, c.source)
+	if errors.Is(err, zfs.ErrNotOurs) {
+		return nil, invalid(fmt.Errorf("source of the clone: %w", err))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("source of the clone: %w", err)
+	}
+	if spec.Size, err = c.cloneSize(source); err != nil {
+		return nil, err
+	}
+	return d.store.Clone(ctx, c.id, c.source, zfs.CloneSpec{Spec: spec, Copy: c.copy})
+}
+
+// cloneSize returns the size of a clone of source, in bytes: that of the source unless
+// a larger one is asked for.
+func (c creation) cloneSize(source *zfs.Volume) (int64, error) {
+	if have := useOf(source); have != c.use {
+		return 0, invalid(fmt.Errorf("volume %q is a %s; a clone of it cannot be a %s", source.ID, have, c.use))
+	}
+	size, err := c.sizes.choose(c.use, source.Size, blockSize(source))
+	if err != nil {
+		return 0, err
+	}
+	if size < source.Size {
+		return 0, status.Errorf(codes.OutOfRange, "volume %q has %d bytes; a clone of it cannot have %d", source.ID, source.Size, size)
+	}
+	return size, nil
+}

@@ -1,0 +1,117 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
+)
+
+// maxName is the longest name of a volume, in bytes: what is sure to fit into a ZFS
+// user property, whatever it is made of. The specification asks for 128.
+const maxName = 1024
+
+// creation is a CreateVolume request, understood.
+type creation struct {
+	id   zfs.VolumeID
+	name string
+	// source is the volume to clone; zero for none.
+	source zfs.VolumeID
+	use    use
+	sizes  sizes
+	// size is that of an empty volume, in bytes.
+	size int64
+	parameters
+}
+
+// parseCreation returns the request, or what is wrong with it by itself.
+func (d *Driver) parseCreation(req *csi.CreateVolumeRequest) (c creation, err error) {
+	if err := checkName(req.GetName()); err != nil {
+		return c, invalid(err)
+	}
+	if err := checkMutable(req.GetMutableParameters()); err != nil {
+		return c, invalid(err)
+	}
+	if c.use, err = parseUse(req.GetVolumeCapabilities()); err != nil {
+		return c, invalid(err)
+	}
+	if c.parameters, err = parseParameters(req.GetParameters(), c.use.kind, d.store.Parents()); err != nil {
+		return c, invalid(err)
+	}
+	if c.sizes, err = parseSizes(req.GetCapacityRange()); err != nil {
+		return c, err
+	}
+	if err := d.reachable(req.GetAccessibilityRequirements()); err != nil {
+		return c, err
+	}
+	c.name = req.GetName()
+	c.id = zfs.VolumeIDFor(c.name, d.longestParent())
+	if c.source, err = parseSource(req.GetVolumeContentSource()); err != nil {
+		return c, err
+	}
+	if c.source == (zfs.VolumeID{}) {
+		c.size, err = c.sizes.choose(c.use, defaultSize, c.newBlockSize())
+		return c, err
+	}
+	if c.source == c.id {
+		return c, invalid(fmt.Errorf("volume %q cannot be a clone of itself", c.id))
+	}
+	return c, nil
+}
+
+// checkName checks the name of a new volume; see CreateVolumeRequest.name in the CSI specification.
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return errors.New("name is missing")
+	case len(name) > maxName:
+		return fmt.Errorf("name of %d bytes is longer than %d", len(name), maxName)
+	case strings.ContainsFunc(name, func(r rune) bool { return unicode.IsControl(r) && !strings.ContainsRune("\t\n\r", r) }):
+		return fmt.Errorf("name %q holds control characters", name)
+	}
+	return nil
+}
+
+// parseSource returns the volume to clone, zero for none. Restoring a snapshot will
+// find its place here.
+func parseSource(s *csi.VolumeContentSource) (zfs.VolumeID, error) {
+	switch s.GetType().(type) {
+	case nil:
+		if s != nil {
+			return zfs.VolumeID{}, invalid(errors.New("volume_content_source names nothing"))
+		}
+		return zfs.VolumeID{}, nil
+	case *csi.VolumeContentSource_Volume:
+		return parseID(s.GetVolume().GetVolumeId())
+	}
+	return zfs.VolumeID{}, invalid(errors.New("volume_content_source: snapshots are not offered; name a volume to clone"))
+}
+
+// longestParent returns the parent whose name leaves the least room for a volume's, so
+// that a name gives the same ID whichever parent it is asked for.
+func (d *Driver) longestParent() zfs.Dataset {
+	var longest zfs.Dataset
+	for _, p := range d.store.Parents() {
+		if len(p.String()) > len(longest.String()) {
+			longest = p
+		}
+	}
+	return longest
+}
+
+// newBlockSize returns what the size of a new volume is a multiple of, in bytes.
+func (c creation) newBlockSize() int64 {
+	if c.use.kind == zfs.Filesystem {
+		return 1
+	}
+	// ParseProperty has seen to it that what is there is a number.
+	if n, err := strconv.ParseInt(c.properties["volblocksize"], 10, 64); err == nil {
+		return n
+	}
+	return zfs.DefaultVolblocksize
+}

@@ -1,0 +1,48 @@
+package driver
+
+import (
+	"cmp"
+	"context"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+)
+
+// GetPluginInfo implements csi.IdentityServer.
+func (d *Driver) GetPluginInfo(context.Context, *csi.GetPluginInfoRequest) (*csi.GetPluginInfoResponse, error) {
+	return &csi.GetPluginInfoResponse{Name: d.config.Name, VendorVersion: cmp.Or(d.config.Version, "unknown")}, nil
+}
+
+// GetPluginCapabilities implements csi.IdentityServer.
+func (d *Driver) GetPluginCapabilities(context.Context, *csi.GetPluginCapabilitiesRequest) (*csi.GetPluginCapabilitiesResponse, error) {
+	service := func(t csi.PluginCapability_Service_Type) *csi.PluginCapability {
+		return &csi.PluginCapability{Type: &csi.PluginCapability_Service_{Service: &csi.PluginCapability_Service{Type: t}}}
+	}
+	return &csi.GetPluginCapabilitiesResponse{Capabilities: []*csi.PluginCapability{
+		service(csi.PluginCapability_Service_CONTROLLER_SERVICE),
+		service(csi.PluginCapability_Service_VOLUME_ACCESSIBILITY_CONSTRAINTS),
+		{Type: &csi.PluginCapability_VolumeExpansion_{VolumeExpansion: &csi.PluginCapability_VolumeExpansion{
+			Type: csi.PluginCapability_VolumeExpansion_ONLINE,
+		}}},
+	}}, nil
+}
+
+// Probe implements csi.IdentityServer. While a pool is not there the driver is not
+// ready, which is no error: sidecars then wait for it, where an error would have the
+// driver restarted again and again, and no restart brings a pool back. It starts
+// one or two ZFS commands; once in ten seconds is often enough.
+func (d *Driver) Probe(ctx context.Context, _ *csi.ProbeRequest) (*csi.ProbeResponse, error) {
+	_, err := ask(ctx, d, func(ctx context.Context) (struct{}, error) { return struct{}{}, d.store.Check(ctx) })
+	switch status.Code(err) {
+	case codes.OK:
+		return &csi.ProbeResponse{Ready: wrapperspb.Bool(true)}, nil
+	case codes.Unavailable:
+		d.config.Log.WarnContext(ctx, "not ready", "error", err)
+		return &csi.ProbeResponse{Ready: wrapperspb.Bool(false)}, nil
+	case codes.DeadlineExceeded, codes.Canceled:
+		return nil, err
+	}
+	return nil, status.Error(codes.FailedPrecondition, status.Convert(err).Message())
+}
