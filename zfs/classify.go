@@ -25,6 +25,7 @@ var reasons = []struct {
 	{"dataset does not exist", ErrNotFound},
 	{"no such pool or dataset", ErrNotFound},
 	{"snapshot does not exist", ErrNotFound},
+	{"parent does not exist", ErrUnavailable},
 	{"no such pool", ErrUnavailable},
 	{"pool I/O is currently suspended", ErrUnavailable},
 	{"pool is unavailable", ErrUnavailable},
@@ -70,6 +71,9 @@ func (f failure) err() error {
 		if strings.HasPrefix(f.reason, r.prefix) {
 			return fmt.Errorf("%s: %s: %w", f.dataset, f.reason, r.err)
 		}
+	}
+	if strings.Contains(f.reason, "' must be ") {
+		return fmt.Errorf("%s: %s: %w", f.dataset, f.reason, ErrInvalid)
 	}
 	return fmt.Errorf("%s: %s", f.dataset, f.reason)
 }

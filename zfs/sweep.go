@@ -45,7 +45,10 @@ func (l *Local) sweep(ctx context.Context, p Dataset) error {
 		}
 		l.log.InfoContext(ctx, "sweep removes what an earlier process left", "name", name)
 		if strings.Contains(name, "@") {
-			faults = append(faults, l.zfs(ctx, name, "destroy", "-d", name))
+			// Its clone may have been deleted since, and the snapshot with it.
+			if err := l.zfs(ctx, name, "destroy", "-d", name); !errors.Is(err, ErrNotFound) {
+				faults = append(faults, err)
+			}
 		} else if strings.HasPrefix(name, p.name+"/"+unfinishedPrefix) {
 			faults = append(faults, l.discard(ctx, Dataset{name}))
 		}

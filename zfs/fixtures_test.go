@@ -1,0 +1,176 @@
+package zfs
+
+import (
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The fixtures are what ZFS said to the commands below, recorded from each version
+// under testdata/openzfs-VERSION/faults.json. On a machine with ZFS the test gives the
+// commands to it and checks the same of its answers. To record a version anew:
+//
+//	ZFS_CSI_RECORD=1 go test -exec … -run TestFaults -v ./zfs | sed -n 's/^RECORD //p' >zfs/testdata/openzfs-VERSION/faults.json
+//
+// In commands and answers, POOL stands for the pool's name.
+
+// said is one recorded answer.
+type said struct {
+	Name     string `json:"name"`
+	Stdout   string `json:"stdout,omitempty"`
+	Stderr   string `json:"stderr,omitempty"`
+	ExitCode int    `json:"exit"`
+}
+
+// checkVolumes checks what get-volumes recorded.
+func checkVolumes(t *testing.T, out string) {
+	t.Helper()
+	rows, order, err := parseGet([]byte(out))
+	if err != nil || len(order) != 4 {
+		t.Fatalf("parsed %v: %v", order, err)
+	}
+	parent := Dataset{"POOL/csi"}
+	if got := rows[parent.name].local(propDriver); got != "d" {
+		t.Errorf("marker %q, want d", got)
+	}
+	if got := rows["POOL/csi/f"].local(propDriver); got != "" {
+		t.Errorf("an inherited marker counts as local: %q", got)
+	}
+	f, err := decode(parent, VolumeID{"f"}, rows["POOL/csi/f"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if f.Kind != Filesystem || f.Size != 10<<20 || !f.Thick || f.Name != "a b" || f.Labels["pvc.name"] != "x" || f.Origin != "" {
+		t.Errorf("dataset decoded as %+v", f)
+	}
+	z, err := decode(parent, VolumeID{"z"}, rows["POOL/csi/z"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if z.Kind != Block || z.Size != 16<<20 || z.Thick || z.FSType != "xfs" || z.BlockSize != 8192 {
+		t.Errorf("zvol decoded as %+v", z)
+	}
+	if c, err := decode(parent, VolumeID{"c"}, rows["POOL/csi/c"]); !errors.Is(err, ErrNotOurs) {
+		t.Errorf("a clone without properties of its own decoded as %+v, %v", c, err)
+	}
+	if _, _, err := parseGet([]byte(out[:len(out)-3])); err == nil {
+		t.Error("an output cut short was parsed")
+	}
+}
+
+// faults are commands that fail and what their failure means. prepare is run by a shell before.
+var faults = []struct {
+	name, prepare, command, asked string
+	want                          error
+}{
+	{name: "get-absent", command: "zfs get -Hp type POOL/absent", asked: "POOL/absent", want: ErrNotFound},
+	{name: "get-absent-pool", command: "zfs get -Hp type zfscsinopool/x", asked: "zfscsinopool/x", want: ErrNotFound},
+	{name: "create-absent-pool", command: "zfs create zfscsinopool/x", asked: "zfscsinopool/x", want: ErrUnavailable},
+	{name: "create-absent-parent", command: "zfs create POOL/absent/x", asked: "POOL/absent/x", want: ErrUnavailable},
+	{name: "create-exists", prepare: "zfs create -o mountpoint=legacy POOL/f && zfs create -s -V 16m POOL/z", command: "zfs create POOL/f", asked: "POOL/f", want: ErrExists},
+	{name: "create-no-space", command: "zfs create -V 100g POOL/x", asked: "POOL/x", want: ErrNoSpace},
+	{name: "create-reservation-no-space", command: "zfs create -o refreservation=100g POOL/x", asked: "POOL/x", want: ErrNoSpace},
+	{name: "create-bad-value", command: "zfs create -o compression=nope POOL/x", asked: "POOL/x", want: ErrInvalid},
+	{name: "set-no-space", command: "zfs set refreservation=100g POOL/f", asked: "POOL/f", want: ErrNoSpace},
+	{name: "snapshot-absent", command: "zfs snapshot POOL/absent@s", asked: "POOL/absent", want: ErrNotFound},
+	{name: "snapshot-exists", prepare: "zfs snapshot POOL/f@s && zfs clone -o mountpoint=legacy POOL/f@s POOL/c", command: "zfs snapshot POOL/f@s", asked: "POOL/f@s", want: ErrExists},
+	{name: "clone-exists", command: "zfs clone POOL/f@s POOL/c", asked: "POOL/c", want: ErrExists},
+	{name: "clone-absent", command: "zfs clone POOL/f@absent POOL/x", asked: "POOL/f@absent", want: ErrNotFound},
+	{name: "destroy-snapshot-absent", command: "zfs destroy POOL/f@absent", asked: "POOL/f@absent", want: ErrNotFound},
+	{name: "destroy-snapshots-none", command: "zfs destroy POOL/z@%", asked: "POOL/z", want: ErrNotFound},
+	{name: "destroy-snapshot-clones", command: "zfs destroy POOL/f@s", asked: "POOL/f@s", want: ErrDependents},
+	{name: "destroy-children", command: "zfs destroy POOL/f", asked: "POOL/f", want: ErrDependents},
+	{name: "rename-exists", command: "zfs rename POOL/c POOL/f", asked: "POOL/c", want: ErrExists},
+	{name: "get-volumes", prepare: `zfs create -o zfs-csi:driver=d -o mountpoint=none POOL/csi
+		zfs create -o mountpoint=legacy -o refquota=10m -o refreservation=10m -o zfs-csi:volume=a%20b -o zfs-csi:labels=pvc.name=x POOL/csi/f
+		zfs snapshot POOL/csi/f@s
+		zfs clone -o mountpoint=legacy POOL/csi/f@s POOL/csi/c
+		zfs create -s -V 16m -b 8192 -o zfs-csi:volume=z -o zfs-csi:fstype=xfs POOL/csi/z`,
+		command: "zfs get -Hp -o name,property,value,source ASKED POOL/csi POOL/csi/f POOL/csi/c POOL/csi/z"},
+	{name: "program-absent-pool", command: "zfs program zfscsinopool /dev/null", asked: "zfscsinopool", want: ErrUnavailable},
+}
+
+func TestFaultsRecorded(t *testing.T) {
+	files, err := filepath.Glob("testdata/openzfs-*/faults.json")
+	if err != nil || len(files) < 2 {
+		t.Fatalf("recordings of %d versions, want at least 2: %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(filepath.Dir(file)), func(t *testing.T) {
+			f, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			answers := map[string]said{}
+			for d := json.NewDecoder(f); d.More(); {
+				var s said
+				if err := d.Decode(&s); err != nil {
+					t.Fatal(err)
+				}
+				answers[s.Name] = s
+			}
+			for _, c := range faults {
+				s, ok := answers[c.name]
+				if !ok {
+					t.Errorf("%s is not recorded", c.name)
+					continue
+				}
+				checkFault(t, c.name, c.command, c.asked, c.want, Result{[]byte(s.Stdout), []byte(s.Stderr), s.ExitCode})
+			}
+			checkVolumes(t, answers["get-volumes"].Stdout)
+		})
+	}
+}
+
+func TestFaults(t *testing.T) {
+	dir := os.Getenv("ZFS_CSI_TEST_DIR")
+	if dir == "" {
+		t.Skip("needs real ZFS: run by `make test`")
+	}
+	pool := "zfscsitest-" + os.Getenv("ZFS_CSI_TEST_TOKEN") + "-faults"
+	shell := func(script string) {
+		t.Helper()
+		if out, err := exec.CommandContext(t.Context(), "sh", "-ec", script).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", script, err, out)
+		}
+	}
+	file := filepath.Join(dir, pool)
+	shell("truncate -s 1G " + file + " && zpool create -O mountpoint=none " + pool + " " + file)
+	defer shell("zpool destroy " + pool)
+
+	run := Exec{Log: slog.New(slog.DiscardHandler)}
+	for _, c := range faults {
+		if c.prepare != "" {
+			shell(strings.ReplaceAll(c.prepare, "POOL", pool))
+		}
+		words := strings.Fields(strings.NewReplacer("POOL", pool, "ASKED", asked).Replace(c.command))
+		r, err := run.Run(t.Context(), Command{Name: words[0], Args: words[1:]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkFault(t, c.name, strings.Join(words, " "), strings.ReplaceAll(c.asked, "POOL", pool), c.want, r)
+		if os.Getenv("ZFS_CSI_RECORD") != "" {
+			plain := func(b []byte) string { return strings.ReplaceAll(string(b), pool, "POOL") }
+			line, err := json.Marshal(said{c.name, plain(r.Stdout), plain(r.Stderr), r.ExitCode})
+			if err != nil {
+				t.Fatal(err)
+			}
+			os.Stdout.WriteString("RECORD " + string(line) + "\n")
+		}
+	}
+}
+
+func checkFault(t *testing.T, name, command, asked string, want error, r Result) {
+	t.Helper()
+	words := strings.Fields(command)
+	err := r.fault(Command{Name: words[0], Args: words[1:]}, asked)
+	if !errors.Is(err, want) {
+		t.Errorf("%s: %v; want one that is: %v", name, err, want)
+	}
+}
