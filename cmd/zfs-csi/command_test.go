@@ -1,0 +1,132 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+)
+
+// outcome is what a run of the program left.
+type outcome struct {
+	code           int
+	stdout, stderr string
+}
+
+func runWith(ctx context.Context, env map[string]string, args ...string) outcome {
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, args, func(name string) string { return env[name] }, &stdout, &stderr)
+	return outcome{code, stdout.String(), stderr.String()}
+}
+
+func TestCommandLine(t *testing.T) {
+	for name, test := range map[string]struct {
+		args           []string
+		env            map[string]string
+		code           int
+		stdout, stderr string
+	}{
+		"nothing":           {code: exitUsage, stderr: "Commands:"},
+		"help":              {args: []string{"--help"}, stdout: "zfs-csi init tank/csi"},
+		"help of serve":     {args: []string{"serve", "--help"}, stdout: "ZFS_CSI_ENDPOINT or CSI_ENDPOINT"},
+		"help of check":     {args: []string{"check", "-h"}, stdout: "--kubelet-dir FOLDER"},
+		"help of init":      {args: []string{"init", "--help"}, stdout: "refused"},
+		"version":           {args: []string{"version"}, stdout: "zfs-csi "},
+		"--version":         {args: []string{"--version"}, stdout: "zfs-csi "},
+		"unknown":           {args: []string{"surf"}, code: exitUsage, stderr: `no command "surf"`},
+		"unknown flag":      {args: []string{"serve", "--surf"}, code: exitUsage, stderr: "-surf"},
+		"no parent":         {args: []string{"serve"}, code: exitUsage, stderr: "no --parent is given"},
+		"bad parent":        {args: []string{"serve", "--parent", "tank/a@b"}, code: exitUsage, stderr: "'@' is not allowed"},
+		"twice a parent":    {args: []string{"serve", "--parent", "tank/a,tank/b", "--parent", "tank/a"}, code: exitUsage, stderr: "named twice"},
+		"bad environment":   {args: []string{"serve"}, env: map[string]string{"ZFS_CSI_STOP_TIMEOUT": "soon"}, code: exitUsage, stderr: `ZFS_CSI_STOP_TIMEOUT="soon"`},
+		"bad format":        {args: []string{"check", "-o", "yaml"}, code: exitUsage, stderr: "neither text nor json"},
+		"argument too much": {args: []string{"check", "tank"}, code: exitUsage, stderr: `"tank"`},
+		"init of nothing":   {args: []string{"init"}, code: exitUsage, stderr: "no dataset is named"},
+		"init of a dash":    {args: []string{"init", "--", "-r"}, code: exitUsage, stderr: "begins with a dash"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := runWith(t.Context(), test.env, test.args...)
+			if got.code != test.code {
+				t.Errorf("exit code %d, want %d", got.code, test.code)
+			}
+			if !strings.Contains(got.stdout, test.stdout) || (test.stdout == "") != (got.stdout == "") {
+				t.Errorf("stdout %q, want %q in it", got.stdout, test.stdout)
+			}
+			if !strings.Contains(got.stderr, test.stderr) || (test.stderr == "") != (got.stderr == "") {
+				t.Errorf("stderr %q, want %q in it", got.stderr, test.stderr)
+			}
+		})
+	}
+}
+
+func TestFlagsWinOverTheEnvironment(t *testing.T) {
+	env := map[string]string{"ZFS_CSI_PARENT": "env/a,env/b", "ZFS_CSI_DRIVER_NAME": "from.env", "NODE_ID": "alias"}
+	var name, node string
+	var parents datasets
+	f := newFlags("serve", "", invocation{
+		args: []string{"one", "--driver-name", "from.flag", "two"},
+		env:  func(name string) string { return env[name] },
+	})
+	f.driverName(&name)
+	f.parents(&parents)
+	f.StringVar(&node, "node-id", "default", "")
+	f.also["node-id"] = []string{"NODE_ID"}
+	if err := f.parse(2); err != nil {
+		t.Fatal(err)
+	}
+	if name != "from.flag" || parents.String() != "env/a,env/b" || node != "alias" || strings.Join(f.Args(), " ") != "one two" {
+		t.Errorf("driver name %q, parents %q, node %q, arguments %q", name, parents.String(), node, f.Args())
+	}
+}
+
+// TestServe starts the driver on a machine without its pool, asks its name and stops it.
+func TestServe(t *testing.T) {
+	dir, err := os.MkdirTemp("", "serve") // t.TempDir may be too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "own", "csi.sock")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan outcome, 1)
+	go func() {
+		ended <- runWith(ctx, map[string]string{"CSI_ENDPOINT": "unix://" + socket},
+			"serve", "--parent", "zfscsitestnopool/csi", "--node-id", "n1", "--log-format", "json")
+	}()
+
+	connection, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connection.Close() //nolint:errcheck // nothing is under way
+	limited, stop := context.WithTimeout(ctx, 30*time.Second)
+	defer stop()
+	info, err := csi.NewIdentityClient(connection).GetPluginInfo(limited, &csi.GetPluginInfoRequest{}, grpc.WaitForReady(true))
+	if err != nil || info.GetName() != "zfs-csi.github.io" {
+		t.Errorf("plugin %v, error %v", info, err)
+	}
+	if mode, err := os.Stat(socket); err != nil || mode.Mode().Perm() != 0o600 {
+		t.Errorf("socket %v, error %v; want mode 0600", mode, err)
+	}
+	cancel()
+	got := <-ended
+	if got.code != exitOK || !strings.Contains(got.stderr, `"msg":"starting"`) {
+		t.Errorf("exit code %d, log %s", got.code, got.stderr)
+	}
+	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the socket is left: %v", err)
+	}
+}
