@@ -1,0 +1,118 @@
+package storetest
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
+)
+
+func testDeleteBusy(x *trial) {
+	x.eachKind(func(x *trial, kind zfs.Kind) {
+		x.create("a", x.spec(kind))
+		x.write("a", "text")
+		x.clone("b", "a", x.spec(kind))
+		for _, name := range []string{"a", "b"} {
+			where, release := x.b.Use(x.t, volumeID(x.t, name))
+			x.unchanged(func() {
+				x.is(x.store.Delete(x.t.Context(), volumeID(x.t, name)), zfs.ErrBusy, where)
+			})
+			release()
+			x.holds(name, "text")
+		}
+		x.delete("a", "b")
+	})
+}
+
+// testNotOurs has a dataset that is not the driver's where a volume could be.
+func testNotOurs(x *trial) {
+	for _, parent := range x.store.Parents() {
+		x.create("b", x.spec(zfs.Filesystem))
+		name := zfs.MustParseDataset(parent.String() + "/a")
+		remove := x.b.ForeignDataset(x.t, name)
+		id := volumeID(x.t, "a")
+		x.unchanged(func() {
+			_, err := x.store.Get(x.t.Context(), id)
+			x.is(err, zfs.ErrNotOurs, name.String())
+			_, err = x.store.Create(x.t.Context(), id, x.spec(zfs.Filesystem))
+			x.is(err, zfs.ErrNotOurs, name.String())
+			_, err = x.store.Clone(x.t.Context(), id, volumeID(x.t, "b"), zfs.CloneSpec{Spec: x.spec(zfs.Filesystem)})
+			x.is(err, zfs.ErrNotOurs, name.String())
+			_, err = x.store.Clone(x.t.Context(), volumeID(x.t, "c"), id, zfs.CloneSpec{Spec: x.spec(zfs.Filesystem)})
+			x.is(err, zfs.ErrNotOurs, name.String())
+			_, err = x.store.Resize(x.t.Context(), id, 2*size)
+			x.is(err, zfs.ErrNotOurs, name.String())
+			x.is(x.store.SetFormatted(x.t.Context(), id), zfs.ErrNotOurs, name.String())
+			x.is(x.store.Delete(x.t.Context(), id), zfs.ErrNotOurs, name.String())
+		})
+		if len(x.list()) != 1 {
+			x.t.Errorf("List has %s", show(x.list()...))
+		}
+		remove()
+		x.delete("a", "b")
+	}
+}
+
+// testForeignSnapshots has a backup tool's snapshots on source and clones, of the same
+// names too; they go with the volume they are of, and stay as long as it.
+func testForeignSnapshots(x *trial) {
+	x.eachKind(func(x *trial, kind zfs.Kind) {
+		for _, order := range permutations([]string{"a", "b"}) {
+			x.create("a", x.spec(kind))
+			x.b.ForeignSnapshot(x.t, volumeID(x.t, "a"), "daily-1")
+			x.write("a", "text")
+			x.clone("b", "a", x.spec(kind))
+			for _, name := range []string{"a", "b"} {
+				x.b.ForeignSnapshot(x.t, volumeID(x.t, name), "daily-2")
+			}
+			x.b.ForeignSnapshot(x.t, volumeID(x.t, "b"), "daily-1")
+			dataset := x.get(order[1]).Dataset.String()
+			x.delete(order[0])
+			x.holds(order[1], "text")
+			for _, want := range []string{dataset + "@daily-1", dataset + "@daily-2"} {
+				if names := x.b.Contents(x.t); !slices.Contains(names, want) {
+					x.t.Errorf("the pools hold %q, without %s", names, want)
+				}
+			}
+			x.delete(order[1])
+		}
+	})
+}
+
+// testForeignDependents has clones, holds and children on a volume that are somebody's data.
+func testForeignDependents(x *trial) {
+	x.eachKind(func(x *trial, kind zfs.Kind) {
+		id := volumeID(x.t, "a")
+		x.create("a", x.spec(kind))
+		x.clone("b", "a", x.spec(kind))
+		x.b.ForeignSnapshot(x.t, id, "backup")
+		refused := func(says string) {
+			x.t.Helper()
+			x.unchanged(func() { x.is(x.store.Delete(x.t.Context(), id), zfs.ErrDependents, says) })
+		}
+
+		clone, remove := x.b.ForeignClone(x.t, id, "backup")
+		refused(clone)
+		remove()
+
+		release := x.b.Hold(x.t, id, "backup")
+		refused("@backup")
+		release()
+
+		if kind == zfs.Filesystem {
+			child := zfs.MustParseDataset(x.get("a").Dataset.String() + "/child")
+			remove = x.b.ForeignDataset(x.t, child)
+			refused(child.String())
+			remove()
+		}
+
+		// A clone of the snapshot that the driver's own clone hangs on.
+		_, snapshot, _ := strings.Cut(x.get("b").Origin, "@")
+		clone, remove = x.b.ForeignClone(x.t, id, snapshot)
+		refused(clone)
+		x.delete("b")
+		refused(clone)
+		remove()
+		x.delete("a")
+	})
+}

@@ -1,0 +1,153 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
+)
+
+// unavailable checks that each call about the first parent, its volume a, and a volume
+// that is nowhere, says that nothing can be said.
+func (x *trial) unavailable() {
+	x.t.Helper()
+	ctx := x.t.Context()
+	x.is(x.store.Check(ctx), zfs.ErrUnavailable)
+	for _, name := range []string{"a", "absent"} {
+		id := volumeID(x.t, name)
+		_, err := x.store.Get(ctx, id)
+		x.is(err, zfs.ErrUnavailable)
+		_, err = x.store.Create(ctx, id, x.spec(zfs.Filesystem))
+		x.is(err, zfs.ErrUnavailable)
+		_, err = x.store.Clone(ctx, volumeID(x.t, "b"), id, zfs.CloneSpec{Spec: x.spec(zfs.Filesystem)})
+		x.is(err, zfs.ErrUnavailable)
+		_, err = x.store.Resize(ctx, id, 2*size)
+		x.is(err, zfs.ErrUnavailable)
+		x.is(x.store.SetFormatted(ctx, id), zfs.ErrUnavailable)
+		x.is(x.store.Delete(ctx, id), zfs.ErrUnavailable)
+	}
+	_, err := x.store.List(ctx)
+	x.is(err, zfs.ErrUnavailable)
+	_, err = x.store.Capacity(ctx, x.parent())
+	x.is(err, zfs.ErrUnavailable)
+	c, err := x.store.Condition(ctx, x.parent())
+	if err != nil || c.Health != zfs.Inaccessible || c.Reason == "" || c.Message == "" || c.Pool != x.parent().Pool() {
+		x.t.Errorf("Condition(%s) is %+v, %v", x.parent(), c, err)
+	}
+}
+
+func testExported(x *trial) {
+	x.create("a", x.spec(zfs.Filesystem))
+	x.write("a", "text")
+	x.unchanged(func() {
+		imports := x.b.Export(x.t, x.parent().Pool())
+		x.unavailable()
+		imports()
+	})
+	x.holds("a", "text")
+	x.delete("a")
+}
+
+// testOtherPoolExported: what lies on the pool that is there goes on working, as far as
+// it does not need to know what is on the other.
+func testOtherPoolExported(x *trial) {
+	x.create("a", x.spec(zfs.Filesystem))
+	imports := x.b.Export(x.t, x.otherParent().Pool())
+	x.get("a")
+	x.available(x.parent())
+	if c, err := x.store.Condition(x.t.Context(), x.parent()); err != nil || c.Health != zfs.Healthy {
+		x.t.Errorf("Condition(%s) is %+v, %v", x.parent(), c, err)
+	}
+	_, err := x.store.Get(x.t.Context(), volumeID(x.t, "absent"))
+	x.is(err, zfs.ErrUnavailable)
+	x.is(x.store.Delete(x.t.Context(), volumeID(x.t, "absent")), zfs.ErrUnavailable)
+	_, err = x.store.List(x.t.Context())
+	x.is(err, zfs.ErrUnavailable)
+	x.is(x.store.Check(x.t.Context()), zfs.ErrUnavailable)
+	x.delete("a")
+	imports()
+}
+
+func testUnmarked(x *trial) {
+	x.create("a", x.spec(zfs.Filesystem))
+	x.unchanged(func() {
+		mark := x.b.Unmark(x.t, x.parent())
+		x.unavailable()
+		mark()
+	})
+	x.delete("a")
+}
+
+func testCondition(x *trial) {
+	health := func(want zfs.Health) {
+		x.t.Helper()
+		c, err := x.store.Condition(x.t.Context(), x.parent())
+		if err != nil || c.Health != want || c.Pool != x.parent().Pool() || (c.Reason == "") != (want == zfs.Healthy) {
+			x.t.Errorf("Condition(%s) is %+v, %v; want health %d", x.parent(), c, err, want)
+		}
+	}
+	if err := x.store.Check(x.t.Context()); err != nil {
+		x.t.Error(err)
+	}
+	health(zfs.Healthy)
+	repair := x.b.Degrade(x.t, x.parent().Pool())
+	health(zfs.Degraded)
+	x.create("a", x.spec(zfs.Filesystem))
+	x.delete("a")
+	repair()
+	x.eventually("the pool is healthy again", func() bool {
+		c, err := x.store.Condition(x.t.Context(), x.parent())
+		return err == nil && c.Health == zfs.Healthy
+	})
+}
+
+func testSweep(x *trial) {
+	x.eachKind(func(x *trial, kind zfs.Kind) {
+		x.create("a", x.spec(kind))
+		x.write("a", "text")
+		x.clone("b", "a", x.spec(kind))
+		x.unchanged(func() {
+			x.b.Die(x.t, volumeID(x.t, "a"), volumeID(x.t, "c"))
+			if err := x.store.Sweep(x.t.Context()); err != nil {
+				x.t.Fatal(err)
+			}
+		})
+
+		// What a process left does not stand in the way, swept or not.
+		x.b.Die(x.t, volumeID(x.t, "a"), volumeID(x.t, "c"))
+		x.clone("c", "a", x.spec(kind))
+		x.b.Die(x.t, volumeID(x.t, "a"), volumeID(x.t, "d"))
+		x.cloneSpec("d", "a", zfs.CloneSpec{Spec: x.spec(kind), Copy: true})
+		x.b.Die(x.t, volumeID(x.t, "a"), volumeID(x.t, "e"))
+		x.delete("e", "a")
+		for _, name := range []string{"b", "c", "d"} {
+			x.holds(name, "text")
+		}
+		x.delete("b", "c", "d")
+		if err := x.store.Sweep(x.t.Context()); err != nil {
+			x.t.Fatal(err)
+		}
+	})
+}
+
+// testEnded: a call whose context has ended changes nothing.
+func testEnded(x *trial) {
+	x.create("a", x.spec(zfs.Filesystem))
+	x.unchanged(func() {
+		ctx, cancel := context.WithCancel(x.t.Context())
+		cancel()
+		_, err := x.store.Create(ctx, volumeID(x.t, "b"), x.spec(zfs.Filesystem))
+		if err == nil {
+			x.t.Error("Create succeeds in a context that has ended")
+		}
+		for _, known := range []error{zfs.ErrExists, zfs.ErrNotFound, zfs.ErrInvalid, zfs.ErrUnavailable} {
+			if errors.Is(err, known) {
+				x.t.Errorf("Create in a context that has ended says %v", err)
+			}
+		}
+		if err := x.store.Delete(ctx, volumeID(x.t, "a")); err == nil {
+			x.t.Error("Delete succeeds in a context that has ended")
+		}
+	})
+	x.delete("a")
+}

@@ -1,0 +1,112 @@
+// Package storetest is the one suite for every zfs.Store: what the contract says,
+// and above all that volumes and their clones can be deleted in any order.
+package storetest
+
+import (
+	"testing"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
+)
+
+// Backend is a Store together with what only the side of the test can do to what lies
+// below it. Its methods fail the test when they fail themselves. Those that return a
+// function return the one that undoes them, which is called before the test ends.
+type Backend interface {
+	// Store returns the Store, with two parents on two pools.
+	Store() zfs.Store
+	// Slow tells that a command costs a good part of a second.
+	Slow() bool
+	// Contents returns the full names of all datasets and snapshots below the parents, sorted.
+	Contents(t testing.TB) []string
+	// Settled fails unless the pools use the space, within the deadline of t, that they
+	// used when the Backend was made.
+	Settled(t testing.TB)
+
+	// Write replaces what a volume holds by a short text, and Read returns it: nothing
+	// where nothing was written. Neither leaves the volume in use.
+	Write(t testing.TB, id zfs.VolumeID, text string)
+	Read(t testing.TB, id zfs.VolumeID) string
+	// Property returns a native property of a volume as `zfs get -Hp` prints it.
+	Property(t testing.TB, id zfs.VolumeID, name string) string
+	// Use mounts a volume or opens it, and tells where.
+	Use(t testing.TB, id zfs.VolumeID) (where string, release func())
+
+	// ForeignSnapshot takes a snapshot of a volume, as a backup tool would.
+	ForeignSnapshot(t testing.TB, id zfs.VolumeID, name string)
+	// ForeignClone makes a clone of a volume's snapshot outside of the parents, and names it.
+	ForeignClone(t testing.TB, id zfs.VolumeID, snapshot string) (name string, remove func())
+	// ForeignDataset makes a filesystem below a parent or a volume.
+	ForeignDataset(t testing.TB, name zfs.Dataset) (remove func())
+	// Hold holds a snapshot of a volume.
+	Hold(t testing.TB, id zfs.VolumeID, snapshot string) (release func())
+
+	// Export exports a pool.
+	Export(t testing.TB, pool string) (imports func())
+	// Unmark takes this driver's marker from a parent.
+	Unmark(t testing.TB, parent zfs.Dataset) (mark func())
+	// Degrade takes redundancy from a pool.
+	Degrade(t testing.TB, pool string) (repair func())
+	// Die leaves what a process leaves that dies inside Clone before the clone is made.
+	Die(t testing.TB, source, id zfs.VolumeID)
+}
+
+// Run holds a Store to its contract. newBackend is called for each case; it may return
+// the same Backend again, since each case leaves the pools empty.
+//
+// Orders of deletion run side by side, as many at once as -parallel says. With -short
+// a slow Backend runs only some of them.
+func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
+	for _, c := range []struct {
+		name string
+		run  func(*trial)
+	}{
+		{"Create", testCreate},
+		{"CreateRounds", testCreateRounds},
+		{"CreateProperties", testCreateProperties},
+		{"CreateErrors", testCreateErrors},
+		{"Attributes", testAttributes},
+		{"Thick", testThick},
+		{"NoSpace", testNoSpace},
+		{"Resize", testResize},
+		{"List", testList},
+		{"Absent", testAbsent},
+		{"Device", testDevice},
+		{"Clone", testClone},
+		{"CloneLarger", testCloneLarger},
+		{"CloneProperties", testCloneProperties},
+		{"CloneErrors", testCloneErrors},
+		{"CloneCopy", testCloneCopy},
+		{"CloneInUse", testCloneInUse},
+		{"CloneQuiesce", testCloneQuiesce},
+		{"CloneConcurrent", testCloneConcurrent},
+		{"DeleteTwo", testDeleteTwo},
+		{"DeleteThreeMoments", testDeleteThreeMoments},
+		{"DeleteChain", testDeleteChain},
+		{"DeleteCopies", testDeleteCopies},
+		{"NameAgain", testNameAgain},
+		{"NameAgainInLineage", testNameAgainInLineage},
+		{"DeleteBusy", testDeleteBusy},
+		{"NotOurs", testNotOurs},
+		{"ForeignSnapshots", testForeignSnapshots},
+		{"ForeignDependents", testForeignDependents},
+		{"Exported", testExported},
+		{"OtherPoolExported", testOtherPoolExported},
+		{"Unmarked", testUnmarked},
+		{"Condition", testCondition},
+		{"Sweep", testSweep},
+		{"Ended", testEnded},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBackend(t)
+			x := &trial{t: t, b: b, store: b.Store()}
+			c.run(x)
+			if t.Failed() {
+				return // What is left now is of no interest.
+			}
+			if left := b.Contents(t); len(left) > 0 {
+				t.Fatalf("the pools are not empty in the end: %q", left)
+			}
+			b.Settled(t)
+		})
+	}
+}
