@@ -28,7 +28,7 @@ const (
 // hold it is missing, ErrPermission, ErrReadOnly.
 func InitParent(ctx context.Context, run Runner, driver string, parent Dataset) (ParentChange, error) {
 	if driver == "" || strings.ContainsAny(driver, "\t\n") {
-		return 0, fmt.Errorf("the driver's name %q cannot be a marker: %w", driver, ErrInvalid)
+		return 0, fmt.Errorf("driver name %q: %w as a marker", driver, ErrInvalid)
 	}
 	if err := needPool(ctx, run, parent.Pool()); err != nil {
 		return 0, err
@@ -41,8 +41,8 @@ func InitParent(ctx context.Context, run Runner, driver string, parent Dataset) 
 		return 0, err
 	}
 	if found["type"].value != Filesystem.String() {
-		return 0, fmt.Errorf("%s is a %s, and only a filesystem can hold volumes: choose another name: %w",
-			parent, found["type"].value, ErrInvalid)
+		return 0, fmt.Errorf("%s: %w as a parent: it is a %s, and only a filesystem can hold volumes; choose another name",
+			parent, ErrInvalid, found["type"].value)
 	}
 	if found.local(propDriver) == driver {
 		return ParentUnchanged, nil
@@ -57,8 +57,8 @@ func createParent(ctx context.Context, run Runner, driver string, parent Dataset
 	above := parent.parent()
 	found, err := readRow(ctx, run, above, propDriver)
 	if errors.Is(err, ErrNotFound) {
-		return 0, fmt.Errorf("%s cannot be made, for %s is not there: make that first (zfs create %s): %w",
-			parent, above, above, ErrInvalid)
+		return 0, fmt.Errorf("%s: %w as a parent: %s, which is to hold it, is not there; make that first (zfs create %s)",
+			parent, ErrInvalid, above, above)
 	}
 	if err != nil {
 		return 0, err
@@ -78,14 +78,14 @@ func refuseMarked(parent, at Dataset, found row) error {
 	case marker.value == "-":
 		return nil
 	case local != "" && parent == at:
-		return fmt.Errorf("%s is the parent of the driver %q: choose another dataset, or, if that driver is gone for good, "+
-			"take its marker away (zfs inherit %s %s): %w", parent, local, propDriver, at, ErrNotOurs)
+		return fmt.Errorf("%s: %w: it is the parent of the driver %q; choose another dataset, or, if that driver is gone for good, "+
+			"take its marker away (zfs inherit %s %s)", parent, ErrNotOurs, local, propDriver, at)
 	case local != "":
-		return fmt.Errorf("%s would lie inside %s, the parent of the driver %q: choose a dataset outside of it: %w",
-			parent, at, local, ErrNotOurs)
+		return fmt.Errorf("%s: %w: it would lie inside %s, the parent of the driver %q; choose a dataset outside of it",
+			parent, ErrNotOurs, at, local)
 	default:
-		return fmt.Errorf("%s would lie inside a parent of the driver %q (its marker is %s): choose a dataset outside of it: %w",
-			parent, marker.value, marker.source, ErrNotOurs)
+		return fmt.Errorf("%s: %w: it would lie inside a parent of the driver %q (its marker is %s); choose a dataset outside of it",
+			parent, ErrNotOurs, marker.value, marker.source)
 	}
 }
 
@@ -97,14 +97,14 @@ func needPool(ctx context.Context, run Runner, pool string) error {
 		return err
 	}
 	if err := res.fault(command, pool); err != nil {
-		return fmt.Errorf("pool %s cannot be used: import it (zpool import %s) or make it: %w", pool, pool, err)
+		return fmt.Errorf("%w; import it (zpool import %s) or make it", err, pool)
 	}
 	name, health, _ := strings.Cut(strings.TrimSpace(string(res.Stdout)), "\t")
 	if name != pool || health == "" {
 		return fmt.Errorf("zpool list of pool %s: cannot understand %q", pool, res.Stdout)
 	}
 	if health == "SUSPENDED" || health == "FAULTED" || health == "UNAVAIL" {
-		return fmt.Errorf("pool %s is %s: see zpool status %s: %w", pool, health, pool, ErrUnavailable)
+		return fmt.Errorf("pool %s: %w: it is %s; see zpool status %s", pool, ErrUnavailable, health, pool)
 	}
 	return nil
 }
