@@ -1,0 +1,263 @@
+package driver_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/zfs-csi/zfs-csi/driver"
+	"github.com/zfs-csi/zfs-csi/zfs"
+	"github.com/zfs-csi/zfs-csi/zfs/fake"
+)
+
+func expansion(id string, required, limit int64) *csi.ControllerExpandVolumeRequest {
+	return &csi.ControllerExpandVolumeRequest{VolumeId: id, CapacityRange: &csi.CapacityRange{RequiredBytes: required, LimitBytes: limit}}
+}
+
+func TestExpand(t *testing.T) {
+	s := serve(t)
+	s.create(request("dataset", 8*mib, mount("")))
+	s.create(request("raw", 8*mib, block()))
+	s.create(request("ext4", 32*mib, mount("ext4")))
+	for _, test := range []struct {
+		id              string
+		required, limit int64
+		code            codes.Code
+		size            int64
+		onNode          bool
+	}{
+		{"dataset", 8*mib + 1, 8*mib + 1, codes.OK, 8*mib + 1, false},
+		{"dataset", mib, 0, codes.OK, 8*mib + 1, false},
+		{"dataset", 0, 9 * mib, codes.OK, 8*mib + 1, false},
+		{"raw", 8*mib + 1, 0, codes.OK, 8*mib + 16<<10, false},
+		{"raw", 8*mib + 16<<10 + 1, 8*mib + 16<<10 + 1, codes.OutOfRange, 0, false},
+		{"ext4", 64 * mib, 0, codes.OK, 64 * mib, true},
+		{"ext4", 64 * mib, 0, codes.OK, 64 * mib, true},
+		{"ext4", 0, 63 * mib, codes.OutOfRange, 0, false},
+		{"ext4", 2 * mib, mib, codes.OutOfRange, 0, false},
+		{"ext4", 1<<60 + 1, 0, codes.OutOfRange, 0, false},
+		{"ext4", 0, 0, codes.InvalidArgument, 0, false},
+		{"ext4", -1, 0, codes.InvalidArgument, 0, false},
+		{"missing", mib, 0, codes.NotFound, 0, false},
+		{"mis/sing", mib, 0, codes.NotFound, 0, false},
+		{"", mib, 0, codes.InvalidArgument, 0, false},
+	} {
+		resp, err := s.ControllerExpandVolume(s.context(), expansion(test.id, test.required, test.limit))
+		s.want(err, test.code)
+		if resp.GetCapacityBytes() != test.size || resp.GetNodeExpansionRequired() != test.onNode {
+			t.Errorf("%+v gave %v", test, resp)
+		}
+	}
+	// A volume that has grown still is what its creation asked for.
+	s.create(request("dataset", 8*mib, mount("")))
+
+	wrong := expansion("ext4", mib, 0)
+	wrong.VolumeCapability = block()
+	_, err := s.ControllerExpandVolume(s.context(), wrong)
+	s.want(err, codes.InvalidArgument, "raw block volume")
+}
+
+func TestDelete(t *testing.T) {
+	s := serve(t)
+	s.create(request("source", mib, mount("")))
+	s.create(cloneRequest("clone", "source", 0, mount("")))
+	if err := s.store.SetBusy(mustID(t, "source"), "/mnt"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := s.DeleteVolume(s.context(), &csi.DeleteVolumeRequest{VolumeId: "source"})
+	s.want(err, codes.FailedPrecondition, "/mnt")
+	if err := s.store.SetBusy(mustID(t, "source"), ""); err != nil {
+		t.Fatal(err)
+	}
+	s.delete("source")
+	s.delete("source")
+	s.delete("clone")
+	s.asked()
+	for _, id := range []string{"a/b", "-r", "a@b,c", "a%b", "..", "tank/csi/clone"} {
+		s.delete(id)
+	}
+	if asked := s.asked(); asked != "" {
+		t.Errorf("IDs that no volume can have came as far as the store: %s", asked)
+	}
+	_, err = s.DeleteVolume(s.context(), &csi.DeleteVolumeRequest{})
+	s.want(err, codes.InvalidArgument, "volume_id")
+}
+
+func TestValidate(t *testing.T) {
+	s := serve(t)
+	s.create(request("ext4", 32*mib, mount("ext4")))
+	s.create(request("raw", 32*mib, block()))
+	for _, test := range []struct {
+		id           string
+		capabilities []*csi.VolumeCapability
+		parameters   map[string]string
+		confirmed    bool
+	}{
+		{"ext4", []*csi.VolumeCapability{mount("ext4"), mount("")}, nil, true},
+		{"ext4", []*csi.VolumeCapability{mount("ext4")}, map[string]string{"parent": "tank/csi", "cloneMode": "cow"}, true},
+		{"ext4", []*csi.VolumeCapability{mount("ext4")}, map[string]string{"parent": "fast/csi"}, false},
+		{"ext4", []*csi.VolumeCapability{mount("ext4")}, map[string]string{"colour": "red"}, false},
+		{"ext4", []*csi.VolumeCapability{mount("ext4"), mount("xfs")}, nil, false},
+		{"ext4", []*csi.VolumeCapability{block()}, nil, false},
+		{"raw", []*csi.VolumeCapability{block()}, nil, true},
+		{"raw", []*csi.VolumeCapability{mount("")}, nil, false},
+		{"raw", []*csi.VolumeCapability{mount("btrfs")}, nil, false},
+	} {
+		req := &csi.ValidateVolumeCapabilitiesRequest{VolumeId: test.id, VolumeCapabilities: test.capabilities, Parameters: test.parameters}
+		resp, err := s.ValidateVolumeCapabilities(s.context(), req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (resp.GetConfirmed() != nil) != test.confirmed || (resp.GetMessage() == "") != test.confirmed {
+			t.Errorf("%v gave %v", req, resp)
+		}
+	}
+	_, err := s.ValidateVolumeCapabilities(s.context(), &csi.ValidateVolumeCapabilitiesRequest{VolumeId: "raw"})
+	s.want(err, codes.InvalidArgument, "volume_capabilities")
+	_, err = s.ValidateVolumeCapabilities(s.context(), &csi.ValidateVolumeCapabilitiesRequest{VolumeId: "no", VolumeCapabilities: []*csi.VolumeCapability{block()}})
+	s.want(err, codes.NotFound, "no")
+}
+
+func TestGetVolume(t *testing.T) {
+	s := serve(t)
+	s.create(request("source", mib, mount("")))
+	made := s.create(cloneRequest("clone", "source", 0, mount("")))
+	resp, err := s.ControllerGetVolume(s.context(), &csi.ControllerGetVolumeRequest{VolumeId: "clone"})
+	if err != nil || !proto.Equal(resp.GetVolume(), made) || resp.GetStatus() == nil {
+		t.Errorf("told %v, %v; when made %v", resp, err, made)
+	}
+	_, err = s.ControllerGetVolume(s.context(), &csi.ControllerGetVolumeRequest{VolumeId: "missing"})
+	s.want(err, codes.NotFound, "missing")
+}
+
+func TestGetCapacity(t *testing.T) {
+	s := serve(t)
+	s.store.SetPoolSize("fast", 5*gib)
+	here := &csi.Topology{Segments: map[string]string{driver.TopologyKey: "node-1"}}
+	there := &csi.Topology{Segments: map[string]string{driver.TopologyKey: "node-2"}}
+	thick := map[string]string{"parent": "fast/csi", "provisioning": "thick"}
+	for _, test := range []struct {
+		req                    *csi.GetCapacityRequest
+		available, least, most int64
+	}{
+		{&csi.GetCapacityRequest{}, fake.DefaultPoolSize, mib, 1 << 62},
+		{&csi.GetCapacityRequest{AccessibleTopology: here}, fake.DefaultPoolSize, mib, 1 << 62},
+		{&csi.GetCapacityRequest{AccessibleTopology: there}, 0, mib, 0},
+		{&csi.GetCapacityRequest{Parameters: map[string]string{"zfs.volblocksize": "8K"}}, fake.DefaultPoolSize, mib, 1 << 62},
+		{&csi.GetCapacityRequest{Parameters: thick}, 5 * gib, mib, 5 * gib},
+		{&csi.GetCapacityRequest{VolumeCapabilities: []*csi.VolumeCapability{mount("xfs")}}, fake.DefaultPoolSize, 300 * mib, 1 << 62},
+		{&csi.GetCapacityRequest{VolumeCapabilities: []*csi.VolumeCapability{mount("ext4")}, Parameters: thick}, 5 * gib, 16 * mib, 5 * gib},
+	} {
+		resp, err := s.GetCapacity(s.context(), test.req)
+		if err != nil || resp.GetAvailableCapacity() != test.available ||
+			resp.GetMinimumVolumeSize().GetValue() != test.least || resp.GetMaximumVolumeSize().GetValue() != test.most {
+			t.Errorf("%v gave %v, %v", test.req, resp, err)
+		}
+	}
+	s.store.SetPoolSize("fast", mib-1)
+	resp, err := s.GetCapacity(s.context(), &csi.GetCapacityRequest{Parameters: map[string]string{"parent": "fast/csi"}})
+	if err != nil || resp.GetMaximumVolumeSize().GetValue() != 0 {
+		t.Errorf("a full pool gave %v, %v", resp, err)
+	}
+	_, err = s.GetCapacity(s.context(), &csi.GetCapacityRequest{VolumeCapabilities: []*csi.VolumeCapability{mount("btrfs")}})
+	s.want(err, codes.InvalidArgument, "btrfs")
+	_, err = s.GetCapacity(s.context(), &csi.GetCapacityRequest{Parameters: map[string]string{"colour": "red"}})
+	s.want(err, codes.InvalidArgument, "colour")
+}
+
+// TestUnavailable makes every call while a pool is not there.
+func TestUnavailable(t *testing.T) {
+	s := serve(t)
+	s.create(request("pvc-1", mib, mount("")))
+	calls := map[string]func(context.Context) error{
+		"create": func(ctx context.Context) error {
+			_, err := s.CreateVolume(ctx, request("pvc-2", mib, mount("")))
+			return err
+		},
+		"create again": func(ctx context.Context) error {
+			_, err := s.CreateVolume(ctx, request("pvc-1", mib, mount("")))
+			return err
+		},
+		"clone": func(ctx context.Context) error {
+			_, err := s.CreateVolume(ctx, cloneRequest("pvc-3", "pvc-1", 0, mount("")))
+			return err
+		},
+		"delete": func(ctx context.Context) error {
+			_, err := s.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: "pvc-1"})
+			return err
+		},
+		"delete what is not there": func(ctx context.Context) error {
+			_, err := s.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: "missing"})
+			return err
+		},
+		"expand": func(ctx context.Context) error {
+			_, err := s.ControllerExpandVolume(ctx, expansion("pvc-1", gib, 0))
+			return err
+		},
+		"get": func(ctx context.Context) error {
+			_, err := s.ControllerGetVolume(ctx, &csi.ControllerGetVolumeRequest{VolumeId: "pvc-1"})
+			return err
+		},
+		"list": func(ctx context.Context) error {
+			_, err := s.ListVolumes(ctx, &csi.ListVolumesRequest{})
+			return err
+		},
+		"capacity": func(ctx context.Context) error {
+			_, err := s.GetCapacity(ctx, &csi.GetCapacityRequest{})
+			return err
+		},
+		"validate": func(ctx context.Context) error {
+			_, err := s.ValidateVolumeCapabilities(ctx, &csi.ValidateVolumeCapabilitiesRequest{VolumeId: "pvc-1", VolumeCapabilities: []*csi.VolumeCapability{mount("")}})
+			return err
+		},
+	}
+	for _, state := range []fake.PoolState{fake.Suspended, fake.Exported, fake.Replaced} {
+		s.store.SetPool("tank", state)
+		for name, call := range calls {
+			t.Run(fmt.Sprint(name, " in state ", state), func(t *testing.T) {
+				s.want(call(s.context()), codes.Unavailable, "tank")
+			})
+		}
+		if resp, err := s.Probe(s.context(), &csi.ProbeRequest{}); err != nil || resp.GetReady().GetValue() {
+			t.Errorf("probe: %v, %v; want not ready", resp, err)
+		}
+	}
+	s.store.SetPool("tank", fake.Healthy)
+	if resp, err := s.Probe(s.context(), &csi.ProbeRequest{}); err != nil || !resp.GetReady().GetValue() {
+		t.Errorf("probe: %v, %v; want ready", resp, err)
+	}
+	if v := s.get("pvc-1"); v.Size != mib {
+		t.Errorf("the volume has changed: %+v", v)
+	}
+}
+
+func TestErrorCodes(t *testing.T) {
+	s := &service{T: t, store: fake.New(tank)}
+	var fault error
+	s.store.Intercept = func(op string, _ zfs.VolumeID) error {
+		if op == "Delete" {
+			return fmt.Errorf("volume pvc-1: %w", fault)
+		}
+		return nil
+	}
+	s.start(driver.Config{StopTimeout: deadline})
+	for err, code := range map[error]codes.Code{
+		zfs.ErrUnavailable:  codes.Unavailable,
+		zfs.ErrBusy:         codes.FailedPrecondition,
+		zfs.ErrDependents:   codes.FailedPrecondition,
+		zfs.ErrNotOurs:      codes.FailedPrecondition,
+		zfs.ErrReadOnly:     codes.FailedPrecondition,
+		zfs.ErrNoSpace:      codes.ResourceExhausted,
+		zfs.ErrInvalid:      codes.InvalidArgument,
+		zfs.ErrPermission:   codes.Internal,
+		fmt.Errorf("what?"): codes.Internal,
+	} {
+		fault = err
+		_, got := s.DeleteVolume(s.context(), &csi.DeleteVolumeRequest{VolumeId: "pvc-1"})
+		s.want(got, code, "pvc-1", err.Error())
+	}
+}
