@@ -41,6 +41,8 @@ type Config struct {
 	// StopTimeout is how long running calls are waited for when the driver stops;
 	// DefaultStopTimeout if zero.
 	StopTimeout time.Duration
+	// Mounter is the mount table; that of this machine if nil.
+	Mounter Mounter
 }
 
 // The forms of names in the CSI specification: GetPluginInfoResponse.name, and a
@@ -60,6 +62,8 @@ type Driver struct {
 	store   zfs.Store
 	locks   *locks
 	listing listing
+	freezes freezes
+	probes  probes
 	// running counts the operations under way, which outlive their calls.
 	running sync.WaitGroup
 }
@@ -71,6 +75,9 @@ func New(c Config) (*Driver, error) {
 	}
 	if c.StopTimeout == 0 {
 		c.StopTimeout = DefaultStopTimeout
+	}
+	if c.Mounter == nil {
+		c.Mounter = kernelMounter{}
 	}
 	switch {
 	case !driverName.MatchString(c.Name):

@@ -1,0 +1,224 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"unsafe"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
+)
+
+// freezes are the filesystems on zvols that are at rest, by device number. The zero
+// value is none.
+type freezes struct {
+	mu sync.Mutex
+	// held keeps an entry for each device ever frozen: they are few, and one that came and
+	// went could be frozen anew while it is still being thawed.
+	held map[uint64]*freeze
+}
+
+// freeze is one filesystem, which is at rest as long as it has users.
+type freeze struct {
+	mu    sync.Mutex
+	users int
+	// dir is the open root of the filesystem; -1 when it is not ours to thaw.
+	dir int
+}
+
+// quiesce returns the function that brings the filesystem on a zvol to rest while its
+// snapshot is taken, and which returns the function that lets it go on. It is nil
+// where there is nothing to bring to rest: ZFS takes the snapshot of a dataset at one
+// moment, and what is on a raw zvol only its user knows.
+//
+// Clones that are made of one source at the same time share one rest.
+func (d *Driver) quiesce(source *zfs.Volume) func(context.Context) (func() error, error) {
+	if source.Kind != zfs.Block || source.FSType == "" {
+		return nil
+	}
+	return func(ctx context.Context) (func() error, error) {
+		h, err := d.holdingOf(ctx, source)
+		if err != nil {
+			return nil, err
+		}
+		return d.freezes.take(h.stat.Rdev, func() (int, error) { return d.freeze(ctx, h) })
+	}
+}
+
+// take counts one more user of a device's rest, for the first of whom it calls freeze.
+// The function that it returns counts one less, and thaws after the last.
+func (f *freezes) take(device uint64, freezeIt func() (int, error)) (func() error, error) {
+	f.mu.Lock()
+	if f.held == nil {
+		f.held = map[uint64]*freeze{}
+	}
+	entry := f.held[device]
+	if entry == nil {
+		entry = &freeze{}
+		f.held[device] = entry
+	}
+	f.mu.Unlock()
+
+	entry.mu.Lock()
+	defer entry.mu.Unlock()
+	if entry.users == 0 {
+		dir, err := freezeIt()
+		if err != nil {
+			return nil, err
+		}
+		entry.dir = dir
+	}
+	entry.users++
+	return sync.OnceValue(entry.release), nil
+}
+
+func (f *freeze) release() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.users--
+	if f.users > 0 || f.dir < 0 {
+		return nil
+	}
+	defer unix.Close(f.dir)
+	if err := thaw(f.dir); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: somebody thawed it.
+		return fmt.Errorf("let the filesystem go on: %w", err)
+	}
+	return nil
+}
+
+// freeze brings the volume's filesystem to rest, wherever it is mounted, and returns its
+// open root. It returns -1 where there is nothing to thaw afterwards: it is not mounted; or
+// somebody else has it frozen; or it has failed (EIO) and writes nothing any more,
+// and a clone of what it left is all there is to save.
+func (d *Driver) freeze(ctx context.Context, h holding) (int, error) {
+	table, err := d.mountTable()
+	if err != nil {
+		return -1, err
+	}
+	m := table.ofDevice(h.stat.Rdev)
+	if m == nil {
+		return -1, nil
+	}
+	dir, err := openRoot(m)
+	if err == nil {
+		// First without the freeze, so that writers are held up for the rest only.
+		if err = unix.Syncfs(dir); err == nil {
+			err = ioctlInt(dir, fsFreeze)
+		}
+		if err == nil {
+			return dir, nil
+		}
+		unix.Close(dir)
+	}
+	if errors.Is(err, unix.EBUSY) {
+		return -1, nil
+	}
+	if errors.Is(err, unix.EIO) {
+		d.config.Log.WarnContext(ctx, "the filesystem has failed and is cloned as it is", "volume", h.volume.ID.String(), "mount", m.Mountpoint)
+		return -1, nil
+	}
+	return -1, fmt.Errorf("freeze the filesystem of volume %q at %s: %w", h.volume.ID, m.Mountpoint, err)
+}
+
+// thawAll lets filesystems on zvols of ours go on that an earlier process left at rest: it
+// died between freeze and thaw, and their users hang until somebody does. It is for the
+// start, before the first clone. Without such a mount it does not ask the store.
+func (d *Driver) thawAll(ctx context.Context) error {
+	table, err := d.mountTable()
+	if err != nil {
+		return err
+	}
+	onZvols := table.onZvols()
+	if len(onZvols) == 0 {
+		return nil
+	}
+	volumes, err := d.store.List(ctx)
+	if err != nil {
+		return fmt.Errorf("see which filesystems are ours to thaw: %w", err)
+	}
+	var faults error
+	for _, v := range volumes {
+		if v.Kind != zfs.Block || v.FSType == "" {
+			continue
+		}
+		h, err := d.holdingOf(ctx, v)
+		if err != nil {
+			faults = errors.Join(faults, err)
+			continue
+		}
+		if m := onZvols.ofDevice(h.stat.Rdev); m != nil {
+			faults = errors.Join(faults, d.thawLeft(ctx, h, m))
+		}
+	}
+	return faults
+}
+
+// thawLeft thaws one filesystem if it is frozen. One that has failed is not.
+func (d *Driver) thawLeft(ctx context.Context, h holding, m *mountinfo.Info) error {
+	dir, err := openRoot(m)
+	if err == nil {
+		defer unix.Close(dir)
+		err = thaw(dir)
+	}
+	switch {
+	case err == nil:
+		d.config.Log.WarnContext(ctx, "let a filesystem go on that an earlier process had brought to rest", "volume", h.volume.ID.String(), "mount", m.Mountpoint)
+	case !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIO):
+		return fmt.Errorf("thaw the filesystem of volume %q at %s: %w", h.volume.ID, m.Mountpoint, err)
+	}
+	return nil
+}
+
+// onZvols returns the mounts of filesystems on zvols, whoever's they are.
+func (t mountTable) onZvols() mountTable {
+	var out mountTable
+	for _, m := range t {
+		isZvol := strings.HasPrefix(m.Source, "/dev/zvol/") || strings.HasPrefix(filepath.Base(m.Source), "zd")
+		if isZvol && (m.FSType == "ext4" || m.FSType == "xfs") {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// ofDevice returns a mount of the filesystem on a device that can be reached by its path; nil for none.
+func (t mountTable) ofDevice(device uint64) *mountinfo.Info {
+	for _, m := range t {
+		if unix.Mkdev(uint32(m.Major), uint32(m.Minor)) == device && m.Root == "/" && t.at(m.Mountpoint) == m {
+			return m
+		}
+	}
+	return nil
+}
+
+// openRoot opens the root of a mounted filesystem, and makes sure that it is the one meant.
+func openRoot(m *mountinfo.Info) (int, error) {
+	dir, err := unix.Open(m.Mountpoint, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	var st unix.Stat_t
+	err = unix.Fstat(dir, &st)
+	if err == nil && st.Dev != unix.Mkdev(uint32(m.Major), uint32(m.Minor)) {
+		err = fmt.Errorf("another filesystem is mounted there")
+	}
+	if err != nil {
+		unix.Close(dir)
+		return -1, err
+	}
+	return dir, nil
+}
+
+func thaw(dir int) error { return ioctlInt(dir, fsThaw) }
+
+// ioctlInt runs an ioctl whose argument is a number that does not matter.
+func ioctlInt(fd int, request uint) error {
+	var zero int32
+	return ioctl(fd, request, unsafe.Pointer(&zero))
+}

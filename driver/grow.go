@@ -1,0 +1,104 @@
+package driver
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Requests of ioctl(2), from the kernel's linux/fs.h, ext4.h and xfs_fs.h.
+const (
+	blkGetSize64  = 0x80081272 // _IOR(0x12, 114, size_t)
+	ext4ResizeFS  = 0x40086610 // _IOW('f', 16, __u64)
+	xfsGeometryV1 = 0x80705864 // _IOR('X', 100, struct xfs_fsop_geom_v1)
+	xfsGrowData   = 0x4010586e // _IOW('X', 110, struct xfs_growfs_data)
+	fsFreeze      = 0xc0045877 // _IOWR('X', 119, int)
+	fsThaw        = 0xc0045878 // _IOWR('X', 120, int)
+)
+
+// xfsGeometry is struct xfs_fsop_geom_v1.
+type xfsGeometry struct {
+	blocksize, rtextsize, agblocks, agcount, logblocks, sectsize, inodesize, imaxpct uint32
+	datablocks, rtblocks, rtextents, logstart                                        uint64
+	uuid                                                                             [16]byte
+	sunit, swidth                                                                    uint32
+	version                                                                          int32
+	flags, logsectsize, rtsectsize, dirblocksize                                     uint32
+	_                                                                                uint32
+}
+
+// xfsGrowth is struct xfs_growfs_data.
+type xfsGrowth struct {
+	newblocks uint64
+	imaxpct   uint32
+	_         uint32
+}
+
+// grow grows the volume's filesystem, mounted for writing at a path, to the size of its
+// zvol; one that has it is left alone. It asks the kernel itself, which does the whole
+// work for both filesystems: resize2fs(8) and xfs_growfs(8) look for the mount
+// first, and may find one that is read-only.
+func grow(path string, h holding) error {
+	size, err := deviceSize(h.node)
+	if err != nil {
+		return fmt.Errorf("size of %s: %w", h.node, err)
+	}
+	dir, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("grow volume %q: its filesystem at %s cannot be opened: %w", h.volume.ID, path, err)
+	}
+	defer unix.Close(dir)
+	switch h.volume.FSType {
+	case "ext4":
+		err = growExt4(dir, size)
+	case "xfs":
+		err = growXFS(dir, size)
+	default:
+		err = fmt.Errorf("how to grow it is not known")
+	}
+	if err != nil {
+		return fmt.Errorf("grow the %s of volume %q at %s to %d bytes: %w", h.volume.FSType, h.volume.ID, path, size, err)
+	}
+	return nil
+}
+
+// deviceSize returns the size of a block device in bytes.
+func deviceSize(node string) (uint64, error) {
+	fd, err := unix.Open(node, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	var size uint64
+	err = ioctl(fd, blkGetSize64, unsafe.Pointer(&size))
+	return size, err
+}
+
+func growExt4(dir int, size uint64) error {
+	var st unix.Statfs_t
+	if err := unix.Fstatfs(dir, &st); err != nil {
+		return err
+	}
+	blocks := size / uint64(st.Bsize)
+	return ioctl(dir, ext4ResizeFS, unsafe.Pointer(&blocks))
+}
+
+func growXFS(dir int, size uint64) error {
+	var g xfsGeometry
+	if err := ioctl(dir, xfsGeometryV1, unsafe.Pointer(&g)); err != nil {
+		return err
+	}
+	growth := xfsGrowth{newblocks: size / uint64(g.blocksize), imaxpct: g.imaxpct}
+	if growth.newblocks <= g.datablocks {
+		return nil // Fewer would be taken for a wish to shrink.
+	}
+	return ioctl(dir, xfsGrowData, unsafe.Pointer(&growth))
+}
+
+func ioctl(fd int, request uint, argument unsafe.Pointer) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(argument)); errno != 0 {
+		return errno
+	}
+	return nil
+}
