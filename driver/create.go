@@ -18,9 +18,9 @@ func (d *Driver) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequest)
 	if err != nil {
 		return nil, err
 	}
-	v, err := hold(ctx, d, c.id.String(), c.source.String(), func(ctx context.Context) (*zfs.Volume, error) {
+	v, err := hold(ctx, d, c.id.String(), c.source.String(), func(work context.Context) (*zfs.Volume, error) {
 		defer d.listing.forget()
-		return d.create(ctx, c)
+		return d.create(ctx, work, c)
 	})
 	if err != nil {
 		return nil, err
@@ -29,13 +29,14 @@ func (d *Driver) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequest)
 }
 
 // create makes the volume, or returns the one that an earlier call has made: what is
-// there answers, whatever has become of its source in the meantime.
-func (d *Driver) create(ctx context.Context, c creation) (*zfs.Volume, error) {
-	v, err := d.make(ctx, c)
+// there answers, whatever has become of its source in the meantime. ctx is the
+// call's own; work does not end with the call.
+func (d *Driver) create(ctx, work context.Context, c creation) (*zfs.Volume, error) {
+	v, err := d.make(ctx, work, c)
 	if err == nil {
 		return v, nil
 	}
-	if existing, getErr := d.store.Get(ctx, c.id); getErr == nil {
+	if existing, getErr := d.store.Get(work, c.id); getErr == nil {
 		return existing, c.compare(existing)
 	}
 	if errors.Is(err, zfs.ErrNotOurs) {
@@ -45,7 +46,7 @@ func (d *Driver) create(ctx context.Context, c creation) (*zfs.Volume, error) {
 }
 
 // make makes the volume, empty or as a clone.
-func (d *Driver) make(ctx context.Context, c creation) (*zfs.Volume, error) {
+func (d *Driver) make(ctx, work context.Context, c creation) (*zfs.Volume, error) {
 	spec := zfs.Spec{
 		Parent: c.parent, Kind: c.use.kind, Size: c.size, Thick: c.thick, Properties: c.properties,
 		Attributes: zfs.Attributes{
@@ -54,9 +55,9 @@ func (d *Driver) make(ctx context.Context, c creation) (*zfs.Volume, error) {
 		},
 	}
 	if c.source == (zfs.VolumeID{}) {
-		return d.store.Create(ctx, c.id, spec)
+		return d.store.Create(work, c.id, spec)
 	}
-	source, err := d.store.Get(ctx, c.source)
+	source, err := d.store.Get(work, c.source)
 	if errors.Is(err, zfs.ErrNotOurs) {
 		return nil, invalid(fmt.Errorf("source of the clone: %w", err))
 	}
@@ -66,7 +67,12 @@ func (d *Driver) make(ctx context.Context, c creation) (*zfs.Volume, error) {
 	if spec.Size, err = c.cloneSize(source); err != nil {
 		return nil, err
 	}
-	return d.store.Clone(ctx, c.id, c.source, zfs.CloneSpec{Spec: spec, Copy: c.copy})
+	clone := zfs.CloneSpec{Spec: spec, Copy: c.copy}
+	if quiesce := d.quiesce(source); quiesce != nil {
+		// It may have to wait for a device, which it does no longer than the caller.
+		clone.Quiesce = func(context.Context) (func() error, error) { return quiesce(ctx) }
+	}
+	return d.store.Clone(work, c.id, c.source, clone)
 }
 
 // cloneSize returns the size of a clone of source, in bytes: that of the source unless
