@@ -1,0 +1,287 @@
+// Package csi holds the tests of the driver as an orchestrator sees it: on a real
+// pool, through the gRPC socket. They are skipped where there is no ZFS; `make test`
+// runs them on a machine that has it.
+package csi_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+
+	"github.com/zfs-csi/zfs-csi/driver"
+	"github.com/zfs-csi/zfs-csi/zfs"
+	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
+)
+
+const (
+	mib = 1 << 20
+
+	driverName = "test.zfs-csi.github.io"
+	nodeID     = "node-1"
+	// poolSize is the size of each pool; its file is sparse.
+	poolSize = 64 << 30
+)
+
+// stack is a driver that serves on a socket, over two real pools with a parent each.
+type stack struct {
+	*testing.T
+	csi.ControllerClient
+	csi.NodeClient
+	csi.IdentityClient
+
+	pools   []*zfstest.Pool
+	parents []zfs.Dataset
+	runner  *runner
+	socket  string
+	dir     string
+	logs    *logs
+	// stop ends the driver that serves now.
+	stop func()
+}
+
+// newStack starts a driver. It stops when the test ends, and the test fails unless
+// the pools then are as empty as they were.
+func newStack(t *testing.T) *stack {
+	t.Helper()
+	first, second := zfstest.NewPool(t, poolSize), zfstest.NewPool(t, poolSize)
+	s := &stack{
+		T:       t,
+		pools:   []*zfstest.Pool{first, second},
+		parents: []zfs.Dataset{first.Parent(t, "csi", driverName), second.Parent(t, "csi", driverName)},
+		dir:     t.TempDir(),
+		logs:    &logs{},
+	}
+	s.runner = &runner{Runner: zfs.Exec{Log: s.log()}}
+	s.socket = filepath.Join(s.dir, "run", "csi.sock")
+	s.start()
+	t.Cleanup(func() { s.stop() })
+
+	before := s.spaces()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the driver's log:\n%s", s.logs)
+			return
+		}
+		s.empty()
+		s.sameSpace(before)
+	})
+	return s
+}
+
+func (s *stack) log() *slog.Logger {
+	return slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
+// restart ends the driver and starts another.
+func (s *stack) restart() {
+	s.Helper()
+	s.stop()
+	s.start()
+}
+
+// start starts a driver and connects to it.
+func (s *stack) start() {
+	s.Helper()
+	log := s.log()
+	store, err := zfs.NewLocal(zfs.LocalConfig{
+		Driver: driverName, Parents: s.parents, Runner: s.runner, Log: log, DeviceDir: filepath.Join(s.dir, "dev"),
+	})
+	s.must(err)
+	d, err := driver.New(driver.Config{Name: driverName, Version: "test", NodeID: nodeID, Store: store, Log: log})
+	s.must(err)
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- d.Serve(ctx, s.socket) }()
+
+	conn, err := grpc.NewClient("unix://"+s.socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
+	s.must(err)
+	s.ControllerClient, s.NodeClient, s.IdentityClient = csi.NewControllerClient(conn), csi.NewNodeClient(conn), csi.NewIdentityClient(conn)
+	s.stop = func() {
+		s.must(conn.Close())
+		stop()
+		if err := <-served; err != nil {
+			s.Errorf("the driver stopped: %v", err)
+		}
+	}
+	_, err = s.Probe(s.ctx(), &csi.ProbeRequest{})
+	s.must(err)
+}
+
+// ctx returns a context for one call, with a deadline that no call should need.
+func (s *stack) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	s.Cleanup(cancel)
+	return ctx
+}
+
+func (s *stack) must(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// code checks that err has the gRPC code and that its message has each of the words.
+func (s *stack) code(err error, want codes.Code, words ...string) {
+	s.Helper()
+	if status.Code(err) != want {
+		s.Fatalf("error is %v, want code %s", err, want)
+	}
+	for _, w := range words {
+		if !strings.Contains(err.Error(), w) {
+			s.Errorf("error %q does not say %q", err, w)
+		}
+	}
+}
+
+// shell runs a command of the machine, for what is outside of the driver, and returns what it prints.
+func (s *stack) shell(command string, args ...string) string {
+	s.Helper()
+	out, err := exec.CommandContext(s.ctx(), command, args...).CombinedOutput()
+	if err != nil {
+		s.Fatalf("%s %s: %v: %s", command, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// pool returns everything below the parents, a line each: name, origin, defer_destroy.
+func (s *stack) pool() string {
+	s.Helper()
+	args := []string{"list", "-H", "-r", "-t", "all", "-o", "name,origin,defer_destroy"}
+	for _, p := range s.parents {
+		args = append(args, p.String())
+	}
+	return s.shell("zfs", args...)
+}
+
+// empty checks that there is nothing below the parents.
+func (s *stack) empty() {
+	s.Helper()
+	if lines := strings.Count(s.pool(), "\n"); lines != len(s.parents) {
+		s.Errorf("the pools are not empty:\n%s", s.pool())
+	}
+}
+
+// tidy returns nil when no snapshot below the parents is without a clone or without
+// the mark that removes it with the last.
+func (s *stack) tidy() error {
+	s.Helper()
+	pool := s.pool()
+	for line := range strings.Lines(pool) {
+		fields := strings.Fields(line)
+		if strings.Contains(fields[0], "@") && (fields[2] != "on" || !strings.Contains(pool, "\t"+fields[0]+"\t")) {
+			return fmt.Errorf("%s is left over:\n%s", fields[0], pool)
+		}
+	}
+	return nil
+}
+
+// spaces returns what each parent uses, in bytes.
+func (s *stack) spaces() []int64 {
+	s.Helper()
+	var out []int64
+	for _, p := range s.parents {
+		var used int64
+		_, err := fmt.Sscan(s.shell("zfs", "get", "-Hpo", "value", "used", p.String()), &used)
+		s.must(err)
+		out = append(out, used)
+	}
+	return out
+}
+
+// sameSpace waits until the parents use what they did: ZFS frees in the background.
+func (s *stack) sameSpace(before []int64) {
+	s.Helper()
+	const slack = 128 << 10 // metadata of the parent itself
+	s.eventually("the space of deleted volumes is free again", func() error {
+		for i, used := range s.spaces() {
+			if used > before[i]+slack {
+				return fmt.Errorf("%s uses %d bytes, before it was %d", s.parents[i], used, before[i])
+			}
+		}
+		return nil
+	})
+}
+
+// eventually polls until f returns nil, within a deadline.
+func (s *stack) eventually(what string, f func() error) {
+	s.Helper()
+	deadline := time.Now().Add(time.Minute)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.Fatalf("not in time: %s: %v", what, err)
+		}
+		time.Sleep(50 * time.Millisecond) // between two polls
+	}
+}
+
+// runner is the real one, with a gate in front of it that tests can close.
+type runner struct {
+	zfs.Runner
+	mu   sync.Mutex
+	gate func(zfs.Command) error
+}
+
+// Run implements zfs.Runner.
+func (r *runner) Run(ctx context.Context, c zfs.Command) (zfs.Result, error) {
+	r.mu.Lock()
+	gate := r.gate
+	r.mu.Unlock()
+	if gate != nil {
+		if err := gate(c); err != nil {
+			return zfs.Result{}, err
+		}
+	}
+	return r.Runner.Run(ctx, c)
+}
+
+// at has f called before each command; nil for nothing.
+func (r *runner) at(f func(zfs.Command) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gate = f
+}
+
+// errDied is what a command answers that was never started.
+var errDied = errors.New("the test lets this command fail")
+
+// logs keeps the last of what is written to it.
+type logs struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logs) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	const most = 64 << 10
+	if l.buf.Len() > most {
+		l.buf.Next(l.buf.Len() - most/2)
+	}
+	return l.buf.Write(b)
+}
+
+func (l *logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
+}

@@ -1,0 +1,153 @@
+package csi_test
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"golang.org/x/sys/unix"
+)
+
+// kind is one of the kinds of volumes a caller can ask for.
+type kind struct {
+	name       string
+	capability *csi.VolumeCapability
+	// size is a size for such a volume that is not dear, in bytes.
+	size int64
+}
+
+var (
+	dataset = kind{"dataset", mount(""), 16 * mib}
+	zvol    = kind{"zvol", block(), 16 * mib}
+	ext4    = kind{"ext4", mount("ext4"), 64 * mib}
+	xfs     = kind{"xfs", mount("xfs"), 320 * mib}
+	kinds   = []kind{dataset, zvol, ext4, xfs}
+)
+
+func mount(fsType string) *csi.VolumeCapability {
+	return &csi.VolumeCapability{
+		AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: fsType}},
+		AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_MULTI_WRITER},
+	}
+}
+
+func block() *csi.VolumeCapability {
+	return &csi.VolumeCapability{
+		AccessType: &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}},
+		AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_MULTI_WRITER},
+	}
+}
+
+// request asks for an empty volume.
+func (k kind) request(name string) *csi.CreateVolumeRequest {
+	return &csi.CreateVolumeRequest{
+		Name:               name,
+		CapacityRange:      &csi.CapacityRange{RequiredBytes: k.size},
+		VolumeCapabilities: []*csi.VolumeCapability{k.capability},
+	}
+}
+
+// cloneRequest asks for a clone of the source.
+func (k kind) cloneRequest(name, source string) *csi.CreateVolumeRequest {
+	req := k.request(name)
+	req.VolumeContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Volume{
+		Volume: &csi.VolumeContentSource_VolumeSource{VolumeId: source},
+	}}
+	return req
+}
+
+// create makes a volume to a request and returns its ID.
+func (s *stack) create(req *csi.CreateVolumeRequest) string {
+	s.Helper()
+	resp, err := s.CreateVolume(s.ctx(), req)
+	s.must(err)
+	return resp.GetVolume().GetVolumeId()
+}
+
+func (s *stack) delete(ids ...string) {
+	s.Helper()
+	for _, id := range ids {
+		_, err := s.DeleteVolume(s.ctx(), &csi.DeleteVolumeRequest{VolumeId: id})
+		s.must(err)
+	}
+}
+
+func (s *stack) staging(id string) string { return filepath.Join(s.dir, "staging", id) }
+func (s *stack) target(id string) string  { return filepath.Join(s.dir, "pods", id, "volume") }
+
+// publish stages and publishes a volume and returns the target path.
+func (s *stack) publish(id string, k kind) string {
+	s.Helper()
+	s.must(os.MkdirAll(s.staging(id), 0o755))
+	_, err := s.NodeStageVolume(s.ctx(), &csi.NodeStageVolumeRequest{
+		VolumeId: id, StagingTargetPath: s.staging(id), VolumeCapability: k.capability,
+	})
+	s.must(err)
+	s.must(os.MkdirAll(filepath.Dir(s.target(id)), 0o755))
+	_, err = s.NodePublishVolume(s.ctx(), &csi.NodePublishVolumeRequest{
+		VolumeId: id, StagingTargetPath: s.staging(id), TargetPath: s.target(id), VolumeCapability: k.capability,
+	})
+	s.must(err)
+	return s.target(id)
+}
+
+// unpublish takes back what publish did.
+func (s *stack) unpublish(ids ...string) {
+	s.Helper()
+	for _, id := range ids {
+		_, err := s.NodeUnpublishVolume(s.ctx(), &csi.NodeUnpublishVolumeRequest{VolumeId: id, TargetPath: s.target(id)})
+		s.must(err)
+		_, err = s.NodeUnstageVolume(s.ctx(), &csi.NodeUnstageVolumeRequest{VolumeId: id, StagingTargetPath: s.staging(id)})
+		s.must(err)
+	}
+}
+
+// textSize is the size of the text that write leaves, in bytes.
+const textSize = 4096
+
+// write leaves a text in a published volume, on stable storage.
+func (s *stack) write(path, text string) {
+	s.Helper()
+	f, err := os.OpenFile(s.textFile(path), os.O_WRONLY|os.O_CREATE|syscall.O_CLOEXEC, 0o644)
+	s.must(err)
+	defer f.Close()
+	b := make([]byte, textSize)
+	copy(b, text)
+	_, err = f.WriteAt(b, 0)
+	s.must(err)
+	s.must(f.Sync())
+}
+
+// read returns the text that write left in a published volume, past the page cache.
+func (s *stack) read(path string) string {
+	s.Helper()
+	f, err := os.Open(s.textFile(path))
+	s.must(err)
+	defer f.Close()
+	s.must(unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+	b, err := io.ReadAll(io.LimitReader(f, textSize))
+	s.must(err)
+	return string(bytes.TrimRight(b, "\x00"))
+}
+
+// textFile returns where a published volume keeps the text: the device itself, or a file.
+func (s *stack) textFile(path string) string {
+	s.Helper()
+	info, err := os.Stat(path)
+	s.must(err)
+	if info.IsDir() {
+		return filepath.Join(path, "text")
+	}
+	return path
+}
+
+// holds checks the text in a published volume.
+func (s *stack) holds(path, want string) {
+	s.Helper()
+	if got := s.read(path); got != want {
+		s.Errorf("%s holds %q, want %q", path, got, want)
+	}
+}
