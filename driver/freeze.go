@@ -54,17 +54,7 @@ func (d *Driver) quiesce(source *zfs.Volume) func(context.Context) (func() error
 // take counts one more user of a device's rest, for the first of whom it calls freeze.
 // The function that it returns counts one less, and thaws after the last.
 func (f *freezes) take(device uint64, freezeIt func() (int, error)) (func() error, error) {
-	f.mu.Lock()
-	if f.held == nil {
-		f.held = map[uint64]*freeze{}
-	}
-	entry := f.held[device]
-	if entry == nil {
-		entry = &freeze{}
-		f.held[device] = entry
-	}
-	f.mu.Unlock()
-
+	entry := f.entry(device)
 	entry.mu.Lock()
 	defer entry.mu.Unlock()
 	if entry.users == 0 {
@@ -78,6 +68,30 @@ func (f *freezes) take(device uint64, freezeIt func() (int, error)) (func() erro
 	return sync.OnceValue(entry.release), nil
 }
 
+// unused calls thaw for a device that no one wants at rest.
+func (f *freezes) unused(device uint64, thaw func() error) error {
+	entry := f.entry(device)
+	entry.mu.Lock()
+	defer entry.mu.Unlock()
+	if entry.users > 0 {
+		return nil
+	}
+	return thaw()
+}
+
+func (f *freezes) entry(device uint64) *freeze {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held == nil {
+		f.held = map[uint64]*freeze{}
+	}
+	if f.held[device] == nil {
+		f.held[device] = &freeze{}
+	}
+	return f.held[device]
+}
+
+// release counts one user less, and thaws after the last.
 func (f *freeze) release() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -128,7 +142,7 @@ func (d *Driver) freeze(ctx context.Context, h holding) (int, error) {
 
 // thawAll lets filesystems on zvols of ours go on that an earlier process left at rest: it
 // died between freeze and thaw, and their users hang until somebody does. It is for the
-// start, before the first clone. Without such a mount it does not ask the store.
+// start, beside other calls. Without such a mount it does not ask the store.
 func (d *Driver) thawAll(ctx context.Context) error {
 	table, err := d.mountTable()
 	if err != nil {
@@ -153,7 +167,7 @@ func (d *Driver) thawAll(ctx context.Context) error {
 			continue
 		}
 		if m := onZvols.ofDevice(h.stat.Rdev); m != nil {
-			faults = errors.Join(faults, d.thawLeft(ctx, h, m))
+			faults = errors.Join(faults, d.freezes.unused(h.stat.Rdev, func() error { return d.thawLeft(ctx, h, m) }))
 		}
 	}
 	return faults
