@@ -27,7 +27,8 @@ func (d *Driver) ControllerGetVolumeHealth(ctx context.Context, req *csi.Control
 }
 
 // ControllerListVolumeHealth implements csi.ControllerServer. It lists the volumes
-// that are not well, and walks the volumes only when a parent is not.
+// that are not well, and walks the volumes only when a parent is not. While a pool is
+// not there nobody knows which volumes it has, and the answer is UNAVAILABLE.
 func (d *Driver) ControllerListVolumeHealth(ctx context.Context, req *csi.ControllerListVolumeHealthRequest) (*csi.ControllerListVolumeHealthResponse, error) {
 	p, err := parsePage(req.GetMaxEntries(), req.GetStartingToken())
 	if err != nil {
