@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	random "math/rand/v2"
 	"os"
 	"strconv"
 	"strings"
@@ -17,59 +17,51 @@ import (
 // settleTime is how long ZFS may take to free what was deleted.
 const settleTime = time.Minute
 
-// fill writes size random bytes to a file or device, syncs them and returns their sum.
-func fill(path string, size int64) (sum string, err error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		return "", err
+// fill writes size random bytes to a file or device, syncs them and returns them.
+func fill(path string, size int64) (content []byte, err error) {
+	var seed [32]byte
+	if _, err := rand.Read(seed[:]); err != nil {
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	hash := sha256.New()
-	if _, err := io.CopyN(io.MultiWriter(file, hash), rand.Reader, size); err != nil {
-		return "", fmt.Errorf("write %s: %w", path, err)
+	content = make([]byte, size)
+	if _, err := io.ReadFull(random.NewChaCha8(seed), content); err != nil {
+		return nil, err
 	}
-	return fmt.Sprintf("%x", hash.Sum(nil)), file.Sync()
+	return content, overwrite(path, content)
 }
 
-// sumOf returns the sum of the first size bytes of a file or device.
-func sumOf(path string, size int64) (string, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer file.Close() //nolint:errcheck // it was only read
-	hash := sha256.New()
-	if _, err := io.CopyN(hash, file, size); err != nil {
-		return "", fmt.Errorf("read %s: %w", path, err)
-	}
-	return fmt.Sprintf("%x", hash.Sum(nil)), nil
-}
-
-// writeText writes text over the beginning of a file or device and syncs it.
-func writeText(path, text string) (err error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if _, err := file.WriteString(text); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return file.Sync()
-}
-
-// startsWith tells whether a file or device begins with text.
-func startsWith(path, text string) (bool, error) {
+// holds tells whether a file or device begins with content.
+func holds(path string, content []byte) (bool, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return false, err
 	}
 	defer file.Close() //nolint:errcheck // it was only read
-	begin := make([]byte, len(text))
-	if _, err := io.ReadFull(file, begin); err != nil {
-		return false, fmt.Errorf("read %s: %w", path, err)
+	part := make([]byte, mib)
+	for len(content) > 0 {
+		n, err := io.ReadFull(file, part[:min(len(part), len(content))])
+		if err != nil {
+			return false, fmt.Errorf("read %s: %w", path, err)
+		}
+		if !bytes.Equal(part[:n], content[:n]) {
+			return false, nil
+		}
+		content = content[n:]
 	}
-	return bytes.Equal(begin, []byte(text)), nil
+	return true, nil
+}
+
+// overwrite writes content over the beginning of a file or device and syncs it.
+func overwrite(path string, content []byte) (err error) {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if _, err := file.Write(content); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return file.Sync()
 }
 
 // number returns a numeric property of a dataset.

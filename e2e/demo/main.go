@@ -26,11 +26,25 @@ const cleaningTime = time.Minute
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if err := demo(ctx); err != nil {
-		fmt.Printf("\nThe demonstration failed: %v\n", err)
-		os.Exit(1) //nolint:gocritic // all has been cleaned up; the signals need not be
-	}
+	os.Exit(run(ctx)) //nolint:gocritic // all has been cleaned up; the signals need not be
 }
+
+// run returns the exit code: 130 when it was interrupted, as shells have it.
+func run(ctx context.Context) int {
+	err := demo(ctx)
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errInterrupted):
+		fmt.Printf("\nInterrupted; all that was made is removed.\n")
+		return 130
+	}
+	fmt.Printf("\nThe demonstration failed: %v\n", err)
+	return 1
+}
+
+// errInterrupted: a signal ended the story.
+var errInterrupted = errors.New("interrupted")
 
 func demo(ctx context.Context) (err error) {
 	binary, dir, token := os.Getenv("ZFS_CSI_BINARY"), os.Getenv("ZFS_CSI_TEST_DIR"), os.Getenv("ZFS_CSI_TEST_TOKEN")
@@ -55,7 +69,11 @@ func demo(ctx context.Context) (err error) {
 	defer func() {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleaningTime)
 		defer cancel()
-		err = errors.Join(err, s.cleanUp(clean))
+		cleanErr := s.cleanUp(clean)
+		if ctx.Err() != nil && cleanErr == nil {
+			err = errInterrupted
+		}
+		err = errors.Join(err, cleanErr)
 	}()
 	started := time.Now()
 	if err := s.tell(ctx); err != nil {

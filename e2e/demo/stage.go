@@ -20,8 +20,10 @@ type stage struct {
 	binary, dir, socket string
 	pool, parent        string
 
-	driver     *exec.Cmd
-	driverDone chan error
+	driver *exec.Cmd
+	// driverDone is closed when the driver has ended, with driverErr.
+	driverDone chan struct{}
+	driverErr  error
 	connection *grpc.ClientConn
 	// mounted are the paths that the driver was asked to mount on, in order.
 	mounted []string
@@ -91,8 +93,11 @@ func (s *stage) startDriver() error {
 		s.driver = nil
 		return fmt.Errorf("start the driver: %w", err)
 	}
-	s.driverDone = make(chan error, 1)
-	go func() { s.driverDone <- s.driver.Wait() }()
+	s.driverDone = make(chan struct{})
+	go func(driver *exec.Cmd) {
+		defer close(s.driverDone)
+		s.driverErr = driver.Wait()
+	}(s.driver)
 	return nil
 }
 
@@ -119,8 +124,8 @@ func (s *stage) stopDriver(ctx context.Context) error {
 		return fmt.Errorf("stop the driver: %w", err)
 	}
 	select {
-	case err := <-s.driverDone:
-		return err
+	case <-s.driverDone:
+		return s.driverErr
 	case <-ctx.Done():
 		return errors.Join(errors.New("the driver does not stop"), driver.Process.Kill())
 	}

@@ -28,7 +28,7 @@ type volume struct {
 	staging, target string
 }
 
-// connect dials the driver's socket and waits for its first answer.
+// connect dials the driver's socket and waits for its first answer, or the driver's end.
 func (s *stage) connect(ctx context.Context) (*csi.GetPluginInfoResponse, error) {
 	connection, err := grpc.NewClient("unix://"+s.socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -37,6 +37,15 @@ func (s *stage) connect(ctx context.Context) (*csi.GetPluginInfoResponse, error)
 	s.connection = connection
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
+	answered := make(chan struct{})
+	defer close(answered)
+	go func() {
+		select {
+		case <-s.driverDone:
+			cancel()
+		case <-answered:
+		}
+	}()
 	return csi.NewIdentityClient(connection).GetPluginInfo(ctx, &csi.GetPluginInfoRequest{}, grpc.WaitForReady(true))
 }
 
