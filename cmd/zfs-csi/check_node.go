@@ -46,17 +46,17 @@ func (n node) checkUser() zfs.Finding {
 // checkPrograms looks for the programs without which there are no volumes.
 func (n node) checkPrograms() zfs.Finding {
 	const check = "programs"
-	if missing := n.missing("zfs", "zpool", "mount", "umount"); len(missing) > 0 {
+	if missing := n.missing("zfs", "zpool"); len(missing) > 0 {
 		return zfs.Finding{Check: check, Severity: zfs.Fault, Message: "missing: " + strings.Join(missing, ", "),
-			Advice: "install them and see that they are in PATH (Debian and Ubuntu: zfsutils-linux, mount)"}
+			Advice: "install them and see that they are in PATH (Debian and Ubuntu: zfsutils-linux)"}
 	}
-	return zfs.Finding{Check: check, Message: "zfs, zpool, mount and umount are there"}
+	return zfs.Finding{Check: check, Message: "zfs and zpool are there"}
 }
 
 // checkFormats looks for the programs that fsType ext4 and xfs need.
 func (n node) checkFormats() zfs.Finding {
 	const check = "programs for fsType ext4 and xfs"
-	if missing := n.missing("blkid", "mkfs.ext4", "e2fsck", "resize2fs", "mkfs.xfs", "xfs_growfs"); len(missing) > 0 {
+	if missing := n.missing("blkid", "mkfs.ext4", "mkfs.xfs"); len(missing) > 0 {
 		return zfs.Finding{Check: check, Severity: zfs.Warning, Message: "missing: " + strings.Join(missing, ", "),
 			Advice: "install them if StorageClasses use fsType (Debian and Ubuntu: util-linux, e2fsprogs, xfsprogs)"}
 	}

@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"time"
 
 	"github.com/zfs-csi/zfs-csi/driver"
 	"github.com/zfs-csi/zfs-csi/zfs"
@@ -37,7 +35,7 @@ func serve(ctx context.Context, call invocation) error {
 	f.StringVar(&config.NodeID, "node-id", hostname, "this node's `NAME` in Kubernetes")
 	f.parents(&parents)
 	newLog := f.logs(0)
-	f.DurationVar(&config.StopTimeout, "stop-timeout", 30*time.Second,
+	f.DurationVar(&config.StopTimeout, "stop-timeout", driver.DefaultStopTimeout,
 		"the `TIME` that running calls get to end when the driver stops")
 	f.also["endpoint"] = []string{"CSI_ENDPOINT"}
 	f.also["node-id"] = []string{"NODE_ID", "KUBE_NODE_NAME"}
@@ -57,19 +55,13 @@ func serve(ctx context.Context, call invocation) error {
 		Driver: config.Name, Parents: parents, Runner: zfs.Exec{Log: config.Log}, Log: config.Log,
 	})
 	if err != nil {
-		return fmt.Errorf("open the store: %w", err)
+		return err
 	}
 	config.Store = store
 	d, err := driver.New(config)
 	if err != nil {
-		return fmt.Errorf("make the driver: %w", err)
+		return err
 	}
 	config.Log.InfoContext(ctx, "starting", "version", config.Version, "parents", parents.String())
-	if err := store.Check(ctx); err != nil {
-		config.Log.WarnContext(ctx, "not every parent can be used now; zfs-csi check tells more", "error", err)
-	}
-	if err := d.Serve(ctx, endpoint); err != nil {
-		return fmt.Errorf("serve on %s: %w", endpoint, err)
-	}
-	return nil
+	return d.Serve(ctx, endpoint)
 }
