@@ -1,7 +1,9 @@
 package driver
 
 import (
+	"encoding/binary"
 	"fmt"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -51,7 +53,7 @@ func grow(path string, h holding) error {
 	defer unix.Close(dir)
 	switch h.volume.FSType {
 	case "ext4":
-		err = growExt4(dir, size)
+		err = growExt4(dir, h.node, size)
 	case "xfs":
 		err = growXFS(dir, size)
 	default:
@@ -75,13 +77,40 @@ func deviceSize(node string) (uint64, error) {
 	return size, err
 }
 
-func growExt4(dir int, size uint64) error {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(dir, &st); err != nil {
+func growExt4(dir int, node string, size uint64) error {
+	have, block, err := ext4Blocks(node)
+	if err != nil {
 		return err
 	}
-	blocks := size / uint64(st.Bsize)
+	blocks := size / block
+	if blocks <= have {
+		return nil // The request needs CAP_SYS_RESOURCE even for nothing.
+	}
 	return ioctl(dir, ext4ResizeFS, unsafe.Pointer(&blocks))
+}
+
+// ext4Blocks reads the number and size of a filesystem's blocks from its superblock, see the
+// kernel's Documentation/filesystems/ext4/super.rst. While it is mounted the kernel
+// reads and writes the superblock by the same pages as those who read the device.
+func ext4Blocks(node string) (count, size uint64, err error) {
+	f, err := os.Open(node)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer f.Close()
+	var super [1024]byte
+	if _, err := f.ReadAt(super[:], 1024); err != nil {
+		return 0, 0, err
+	}
+	number := func(at int) uint64 { return uint64(binary.LittleEndian.Uint32(super[at:])) }
+	const incompat64bit = 0x80
+	if count = number(0x4); number(0x60)&incompat64bit != 0 {
+		count |= number(0x150) << 32
+	}
+	if binary.LittleEndian.Uint16(super[0x38:]) != 0xef53 || number(0x18) > 6 {
+		return 0, 0, fmt.Errorf("%s holds no ext4", node)
+	}
+	return count, 1024 << number(0x18), nil
 }
 
 func growXFS(dir int, size uint64) error {

@@ -82,7 +82,10 @@ func mountFault(m *mountinfo.Info, at string, err error) *csi.VolumeHealth_Volum
 	case err != nil:
 		entry.Reason = "FilesystemError"
 		entry.Message = fmt.Sprintf("the filesystem at %s has failed: %v; unstage and stage the volume again to have it checked", at, err)
-	case hasOption(m.VFSOptions, "ro"):
+	case hasOption(m.VFSOptions, "shutdown"): // ext4, whose folders can still be read then.
+		entry.Reason = "FilesystemError"
+		entry.Message = fmt.Sprintf("the filesystem at %s was shut down by the kernel; unstage and stage the volume again to have it checked", at)
+	case hasOption(m.VFSOptions, "ro"), hasOption(m.VFSOptions, "emergency_ro"):
 		// It was mounted for writing, see NodeStageVolume.
 		entry.Status, entry.Reason = csi.VolumeHealthErrorType_DEGRADED, "FilesystemReadOnly"
 		entry.Message = fmt.Sprintf("the filesystem at %s takes no writes any more: the kernel found a fault in it, or somebody mounted it so", at)

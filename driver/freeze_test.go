@@ -1,0 +1,94 @@
+package driver
+
+import (
+	"errors"
+	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// frozen tells whether a filesystem is at rest, by trying to bring it there.
+func frozen(t *testing.T, path string) bool {
+	t.Helper()
+	dir, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	must(t, err)
+	defer unix.Close(dir)
+	err = ioctlInt(dir, fsFreeze)
+	if errors.Is(err, unix.EBUSY) {
+		return true
+	}
+	must(t, err)
+	must(t, thaw(dir))
+	return false
+}
+
+// shutDown has a filesystem fail, as after an error of its device.
+func shutDown(t *testing.T, path string) {
+	t.Helper()
+	dir, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+	must(t, err)
+	defer unix.Close(dir)
+	var noLogFlush uint32 = 2
+	must(t, ioctl(dir, 0x8004587d, unsafe.Pointer(&noLogFlush))) // _IOR('X', 125, __u32) of both filesystems.
+}
+
+func TestQuiesce(t *testing.T) {
+	eachType(t, func(n *node, u use) {
+		v := n.volume("v", u, 512*mib)
+		staging := n.folder("staging")
+		quiesce := n.quiesce(v)
+
+		release, err := quiesce(n.context())
+		must(n.T, err)
+		must(n.T, release()) // It is not mounted.
+
+		must(n.T, n.stage("v", staging, mountCapability("", multiWriter)))
+		first, err := quiesce(n.context())
+		must(n.T, err)
+		second, err := quiesce(n.context())
+		must(n.T, err)
+		if !frozen(n.T, staging) {
+			n.Error("the filesystem is not at rest")
+		}
+		must(n.T, first())
+		must(n.T, first()) // Counts once.
+		if !frozen(n.T, staging) {
+			n.Error("the filesystem goes on while one clone is still being made")
+		}
+		must(n.T, n.thawAll(n.context()))
+		if !frozen(n.T, staging) {
+			n.Error("the filesystem was let go on at the start of the driver, while a clone is being made")
+		}
+		must(n.T, second())
+		if frozen(n.T, staging) {
+			n.Error("the filesystem is still at rest")
+		}
+
+		// Frozen by somebody else: that serves, and is not ours to end.
+		dir, err := unix.Open(staging, unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		must(n.T, err)
+		defer unix.Close(dir)
+		must(n.T, ioctlInt(dir, fsFreeze))
+		release, err = quiesce(n.context())
+		must(n.T, err)
+		must(n.T, release())
+		if !frozen(n.T, staging) {
+			n.Error("what somebody else froze was thawed")
+		}
+		// Unless we start: then it may have been ours.
+		must(n.T, n.thawAll(n.context()))
+		if frozen(n.T, staging) {
+			n.Error("a filesystem was left at rest at the start")
+		}
+	})
+}
+
+func TestQuiesceNothing(t *testing.T) {
+	n := newArguments(t)
+	v := n.volume("w", dataset, gib)
+	if n.quiesce(v) != nil {
+		t.Error("a dataset needs no rest")
+	}
+	must(t, n.thawAll(n.context()))
+}
