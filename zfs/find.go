@@ -17,7 +17,7 @@ type row map[string]cell
 
 // local returns the value of a user property that was set on the dataset itself.
 func (r row) local(name string) string {
-	if c := r[name]; c.source == "local" || c.source == "received" {
+	if c := r[name]; c.source == "local" {
 		return c.value
 	}
 	return ""

@@ -14,6 +14,9 @@ const (
 	maxDatasetName = 255
 	// maxVolumeID is the CSI specification's general size limit of a string.
 	maxVolumeID = 128
+	// maxGivenID is the longest name that is taken as an ID as it is. It leaves room for
+	// the rest of a snapshot's ID and of a list's token, which are held to the same limit.
+	maxGivenID = 64
 	// roomForSnapshot is what a volume's path leaves free for "@" and a snapshot's name.
 	roomForSnapshot = 40
 )
@@ -98,10 +101,10 @@ func ParseVolumeID(s string) (VolumeID, error) {
 }
 
 // VolumeIDFor returns the ID of the volume that a caller asks for by name: the
-// name itself where ZFS takes it below the parent, else a hash of it. The same
-// name always gives the same ID.
+// name itself where it is short enough and ZFS takes it below the parent, else a hash
+// of it. The same name always gives the same ID.
 func VolumeIDFor(name string, parent Dataset) VolumeID {
-	if id, err := ParseVolumeID(name); err == nil && len(parent.name)+1+len(name)+roomForSnapshot <= maxDatasetName {
+	if id, err := ParseVolumeID(name); err == nil && len(name) <= maxGivenID && len(parent.name)+1+len(name)+roomForSnapshot <= maxDatasetName {
 		return id
 	}
 	sum := sha256.Sum256([]byte(name))

@@ -35,11 +35,12 @@ func (p Properties) sorted() []string {
 func ParseProperty(kind Kind, name, value string) (Property, string, error) {
 	r, ok := allowList[Property(name)]
 	if !ok {
-		if why := refused[name]; why != "" {
-			return "", "", fmt.Errorf("property %q cannot be set: %s", name, why)
+		why := refused[name]
+		if why != "" {
+			why = ": " + why
 		}
-		return "", "", fmt.Errorf("property %q is not one that can be set; allowed for a %s: %s",
-			name, kind, strings.Join(AllowedProperties(kind), ", "))
+		return "", "", fmt.Errorf("property %q cannot be set%s; allowed for a %s: %s",
+			name, why, kind, strings.Join(AllowedProperties(kind), ", "))
 	}
 	if !slices.Contains(r.kinds, kind) {
 		return "", "", fmt.Errorf("property %q does not exist for a %s; allowed: %s",

@@ -27,7 +27,7 @@ func (l *Local) Sweep(ctx context.Context) error {
 }
 
 func (l *Local) sweep(ctx context.Context, p Dataset) error {
-	c := getCommand(propKind+",defer_destroy", "-d", "2", "-t", "filesystem,volume,snapshot", "-s", "local,received,none", p.name)
+	c := getCommand(propKind+",defer_destroy", "-d", "2", "-t", "filesystem,volume,snapshot", "-s", "local,none", p.name)
 	out, err := l.run(ctx, c, p.name)
 	if err != nil {
 		return fmt.Errorf("sweep %s: %w", p, err)
