@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 )
 
@@ -57,7 +58,7 @@ func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneS
 	if destroyErr != nil {
 		return nil, fmt.Errorf("clone volume %s to %s: mark the snapshot for removal: %w", src.ID, target, destroyErr)
 	}
-	v := spec.made(id)
+	v := spec.made(id, src.BlockSize)
 	v.Origin = snapshot
 	return v, nil
 }
@@ -95,6 +96,9 @@ func (s *CloneSpec) fit(src *Volume, r row) error {
 			return fmt.Errorf("property %s is fixed when a volume is made: the source has %s, the clone is to have %s: %w", name, have, value, ErrInvalid)
 		}
 	}
+	// A clone has these by itself, and ZFS takes none for it.
+	s.Properties = maps.Clone(s.Properties)
+	maps.DeleteFunc(s.Properties, func(name Property, _ string) bool { return CreationOnly(string(name)) })
 	block, err := r.size(propVolblocksize)
 	if err != nil {
 		return err

@@ -47,7 +47,7 @@ func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, spec CloneSp
 	if err != nil {
 		return nil, fmt.Errorf("copy volume %s to %s: %w", src.ID, target, errors.Join(err, l.discard(ctx, unfinished)))
 	}
-	return spec.made(id), nil
+	return spec.made(id, src.BlockSize), nil
 }
 
 // transfer sends a snapshot into a dataset that is not there yet. Large blocks are

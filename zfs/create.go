@@ -17,6 +17,10 @@ func (l *Local) Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, er
 	if err := f.free(id, spec.Parent); err != nil {
 		return nil, err
 	}
+	if spec.Kind != Filesystem && spec.Kind != Block || spec.Size <= 0 {
+		// For ZFS a refquota of 0 is none at all.
+		return nil, fmt.Errorf("create volume %s: a %s of %d bytes cannot be made: %w", id, spec.Kind, spec.Size, ErrInvalid)
+	}
 	block, err := volblocksize(spec.Properties, DefaultVolblocksize)
 	if err != nil {
 		return nil, err
@@ -41,7 +45,7 @@ func (l *Local) Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, er
 	if err := l.zfs(ctx, target.name, append(args, target.name)...); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", id, err)
 	}
-	return spec.made(id), nil
+	return spec.made(id, block), nil
 }
 
 // free returns nil when the parent can take a new volume of this ID. The ID must be
@@ -99,12 +103,16 @@ func (s Spec) round(block int64) int64 {
 	return (s.Size + block - 1) / block * block
 }
 
-// made returns the volume that was made to the spec.
-func (s Spec) made(id VolumeID) *Volume {
-	return &Volume{
+// made returns the volume that was made to the spec; block is a zvol's block size.
+func (s Spec) made(id VolumeID, block int64) *Volume {
+	v := &Volume{
 		ID: id, Parent: s.Parent, Dataset: s.Parent.volume(id),
 		Kind: s.Kind, Size: s.Size, Thick: s.Thick, Attributes: s.Attributes,
 	}
+	if s.Kind == Block {
+		v.BlockSize = block
+	}
+	return v
 }
 
 const propVolblocksize = "volblocksize"
@@ -141,11 +149,21 @@ func (l *Local) Resize(ctx context.Context, id VolumeID, size int64) (*Volume, e
 	if spec.Size <= v.Size {
 		return v, nil
 	}
-	if err := l.zfs(ctx, v.Dataset.name, append(append([]string{"set"}, spec.limits()...), v.Dataset.name)...); err != nil {
-		return nil, fmt.Errorf("grow volume %s from %d to %d bytes: %w", id, v.Size, spec.Size, err)
+	if err := l.limit(ctx, v.Dataset, spec); err != nil {
+		if v.Thick {
+			// The size is set before its reservation fails for want of room.
+			spec.Size = v.Size
+			err = errors.Join(err, l.limit(context.WithoutCancel(ctx), v.Dataset, spec))
+		}
+		return nil, fmt.Errorf("grow volume %s from %d to %d bytes: %w", id, v.Size, size, err)
 	}
 	v.Size = spec.Size
 	return v, nil
+}
+
+// limit sets the size of a volume and its reservation.
+func (l *Local) limit(ctx context.Context, d Dataset, spec Spec) error {
+	return l.zfs(ctx, d.name, append(append([]string{"set"}, spec.limits()...), d.name)...)
 }
 
 // SetFormatted implements Store.

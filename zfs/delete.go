@@ -26,8 +26,8 @@ type deletion struct {
 	Promoted map[string]string `json:"promoted"`
 }
 
-// settle is how long a zvol that nobody seems to use is tried again: udev opens
-// each one for a moment when it appears.
+// settle is how long a volume that is not mounted is tried again: udev opens each
+// zvol for a moment when it appears or changes, and so may others that look for disks.
 const settle = 5 * time.Second
 
 // Delete implements Store.
@@ -38,11 +38,12 @@ func (l *Local) Delete(ctx context.Context, id VolumeID) error {
 		if !errors.Is(err, ErrBusy) {
 			return err
 		}
-		users := l.users(dataset)
-		if len(users) > 0 {
+		users, mounted := l.users(dataset)
+		over := time.Now().After(deadline)
+		if len(users) > 0 && (mounted || over) {
 			return fmt.Errorf("volume %s is in use (%s): %w", id, strings.Join(users, ", "), ErrBusy)
 		}
-		if time.Now().After(deadline) {
+		if over {
 			return fmt.Errorf("volume %s is in use by something this process cannot see "+
 				"(try `grep -l %s /proc/*/mountinfo` on the node): %w", id, dataset, ErrBusy)
 		}

@@ -11,21 +11,23 @@ import (
 )
 
 // users returns where a dataset or zvol is in use, for people: each mount in any
-// mount namespace this process can see, and each process that has the device open.
-func (l *Local) users(dataset string) []string {
+// mount namespace this process can see, and each process that has the device open;
+// and whether there is a mount among them.
+func (l *Local) users(dataset string) (out []string, mounted bool) {
 	number := l.devices.known(dataset)
-	var out []string
 	seen := map[string]bool{}
 	processes, _ := filepath.Glob("/proc/[0-9]*")
 	for _, process := range processes {
-		for _, where := range append(mounts(process, dataset, number), opens(process, number)...) {
+		mountedAt := mounts(process, dataset, number)
+		mounted = mounted || len(mountedAt) > 0
+		for _, where := range append(mountedAt, opens(process, number)...) {
 			if !seen[where] {
 				seen[where] = true
 				out = append(out, where)
 			}
 		}
 	}
-	return out
+	return out, mounted
 }
 
 // mounts returns the mount points of a dataset, or of a filesystem on the device of

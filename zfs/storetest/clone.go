@@ -20,6 +20,7 @@ func testClone(x *trial) {
 			x.t.Errorf("the clone is %s", show(b))
 		}
 		x.seen(b)
+		x.listed(b)
 		x.holds("b", "before")
 		x.write("a", "after")
 		x.holds("b", "before")

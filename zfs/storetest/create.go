@@ -16,12 +16,17 @@ func show(volumes ...*zfs.Volume) string {
 	return strings.Join(parts, ", ")
 }
 
-// seen checks that Get and List tell of a volume what was returned when it was made.
+// seen checks that Get tells of a volume what was returned when it was made.
 func (x *trial) seen(made *zfs.Volume) {
 	x.t.Helper()
 	if got := x.get(made.ID.String()); !same(got, made) {
 		x.t.Errorf("made %s, Get says %s", show(made), show(got))
 	}
+}
+
+// listed checks that List tells of a volume what was returned when it was made.
+func (x *trial) listed(made *zfs.Volume) {
+	x.t.Helper()
 	for _, v := range x.list() {
 		if v.ID == made.ID {
 			if !same(v, made) {
@@ -47,6 +52,7 @@ func testCreate(x *trial) {
 				x.t.Errorf("a %s has a block size of %d", kind, v.BlockSize)
 			}
 			x.seen(v)
+			x.listed(v)
 			x.holds("a", "")
 			x.write("a", "hello")
 			x.holds("a", "hello")
@@ -154,6 +160,7 @@ func testAttributes(x *trial) {
 			x.t.Errorf("a clone of a formatted volume is %s", show(c))
 		}
 		x.seen(c)
+		x.listed(c)
 		// What is remembered of a clone outlives its source.
 		x.delete("a")
 		c.Origin = ""

@@ -29,7 +29,8 @@ const blockSize = 4096
 type Backend struct {
 	store zfs.Store
 	pools map[string]*Pool
-	used  map[zfs.Dataset]string
+	// used is what space returned at first.
+	used string
 }
 
 var _ storetest.Backend = (*Backend)(nil)
@@ -38,7 +39,7 @@ var _ storetest.Backend = (*Backend)(nil)
 // under test. They go when the test ends. The test is skipped where there is no real ZFS.
 func NewBackend(t testing.TB, newStore func(parents ...zfs.Dataset) zfs.Store) *Backend {
 	t.Helper()
-	b := &Backend{pools: map[string]*Pool{}, used: map[zfs.Dataset]string{}}
+	b := &Backend{pools: map[string]*Pool{}}
 	var parents []zfs.Dataset
 	for range 2 {
 		p := NewPool(t, poolSize)
@@ -46,21 +47,19 @@ func NewBackend(t testing.TB, newStore func(parents ...zfs.Dataset) zfs.Store) *
 		parents = append(parents, p.Parent(t, "csi", Driver))
 	}
 	b.store = newStore(parents...)
-	for _, p := range parents {
-		b.used[p] = b.space(t, p)
-	}
+	b.used = b.space(t)
 	return b
 }
 
 // Fresh removes what a test that failed has left.
 func (b *Backend) Fresh(t testing.TB) *Backend {
 	t.Helper()
-	for _, p := range b.store.Parents() {
-		children := Run(t, "zfs", "list", "-Hr", "-d", "1", "-o", "name", p.String())
-		for _, child := range strings.Split(children, "\n")[1:] {
-			if err := run("zfs", "destroy", "-R", child); err != nil {
-				t.Log(err) // It may have gone as the clone of another.
-			}
+	for _, name := range b.Contents(t) {
+		if strings.Contains(name, "@") {
+			continue
+		}
+		if err := run("zfs", "destroy", "-R", name); err != nil {
+			t.Log(err) // It may have gone as the clone of another.
 		}
 	}
 	return b
@@ -72,40 +71,44 @@ func (b *Backend) Store() zfs.Store { return b.store }
 // Slow implements storetest.Backend.
 func (b *Backend) Slow() bool { return true }
 
+// names returns those of the parents and of their pools.
+func (b *Backend) names() (parents, pools []string) {
+	for _, p := range b.store.Parents() {
+		parents, pools = append(parents, p.String()), append(pools, p.Pool())
+	}
+	return parents, pools
+}
+
 // Contents implements storetest.Backend.
 func (b *Backend) Contents(t testing.TB) []string {
 	t.Helper()
-	var names []string
-	for _, p := range b.store.Parents() {
-		names = append(names, p.String())
-	}
-	out := Run(t, "zfs", append([]string{"list", "-Hr", "-t", "all", "-o", "name"}, names...)...)
-	names = slices.DeleteFunc(strings.Split(out, "\n"), func(name string) bool { return slices.Contains(names, name) })
+	parents, _ := b.names()
+	out := Run(t, "zfs", append([]string{"list", "-Hr", "-t", "all", "-o", "name"}, parents...)...)
+	names := slices.DeleteFunc(strings.Split(out, "\n"), func(name string) bool { return slices.Contains(parents, name) })
 	slices.Sort(names)
 	return names
 }
 
-// space returns what a parent uses, and what its pool has still to free.
-func (b *Backend) space(t testing.TB, parent zfs.Dataset) string {
+// space returns what the parents use, and what their pools have still to free.
+func (b *Backend) space(t testing.TB) string {
 	t.Helper()
-	Run(t, "zpool", "sync", parent.Pool())
-	return Run(t, "zfs", "get", "-Hp", "-o", "value", "used", parent.String()) + " used, " +
-		Run(t, "zpool", "get", "-Hp", "-o", "value", "freeing", parent.Pool()) + " freeing"
+	parents, pools := b.names()
+	Run(t, "zpool", append([]string{"sync"}, pools...)...)
+	return Run(t, "zfs", append([]string{"get", "-Hp", "-o", "name,property,value", "used"}, parents...)...) + "\n" +
+		Run(t, "zpool", append([]string{"get", "-Hp", "-o", "name,property,value", "freeing"}, pools...)...)
 }
 
 // Settled implements storetest.Backend.
 func (b *Backend) Settled(t testing.TB) {
 	t.Helper()
-	for _, p := range b.store.Parents() {
-		err := retry(func() error {
-			if now := b.space(t, p); now != b.used[p] {
-				return fmt.Errorf("parent %s had %s when it was empty at first, and has %s", p, b.used[p], now)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Error(err)
+	err := retry(func() error {
+		if now := b.space(t); now != b.used {
+			return fmt.Errorf("the empty parents were at first\n%s\nand are now\n%s", b.used, now)
 		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 
@@ -121,17 +124,16 @@ func (b *Backend) volume(t testing.TB, id zfs.VolumeID) *zfs.Volume {
 // Write implements storetest.Backend.
 func (b *Backend) Write(t testing.TB, id zfs.VolumeID, text string) {
 	t.Helper()
-	v := b.volume(t, id)
-	if v.Kind == zfs.Block {
+	dir, volume, unmount := b.mount(t, id)
+	if dir == "" {
 		block := make([]byte, blockSize)
 		copy(block, text)
-		b.onDevice(t, v, func(f *os.File) error {
+		b.onDevice(t, volume, func(f *os.File) error {
 			_, err := f.WriteAt(block, 0)
 			return errors.Join(err, f.Sync())
 		})
 		return
 	}
-	dir, unmount := b.mount(t, v)
 	if err := os.WriteFile(filepath.Join(dir, "content"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -141,16 +143,15 @@ func (b *Backend) Write(t testing.TB, id zfs.VolumeID, text string) {
 // Read implements storetest.Backend.
 func (b *Backend) Read(t testing.TB, id zfs.VolumeID) string {
 	t.Helper()
-	v := b.volume(t, id)
-	if v.Kind == zfs.Block {
+	dir, volume, unmount := b.mount(t, id)
+	if dir == "" {
 		block := make([]byte, blockSize)
-		b.onDevice(t, v, func(f *os.File) error {
+		b.onDevice(t, volume, func(f *os.File) error {
 			_, err := f.ReadAt(block, 0)
 			return err
 		})
 		return strings.TrimRight(string(block), "\x00")
 	}
-	dir, unmount := b.mount(t, v)
 	text, err := os.ReadFile(filepath.Join(dir, "content"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		t.Fatal(err)
@@ -160,17 +161,17 @@ func (b *Backend) Read(t testing.TB, id zfs.VolumeID) string {
 }
 
 // onDevice opens the device of a zvol for a while.
-func (b *Backend) onDevice(t testing.TB, v *zfs.Volume, use func(*os.File) error) {
+func (b *Backend) onDevice(t testing.TB, volume zfs.Dataset, use func(*os.File) error) {
 	t.Helper()
-	f := b.open(t, v)
+	f := b.open(t, volume)
 	if err := errors.Join(use(f), f.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (b *Backend) open(t testing.TB, v *zfs.Volume) *os.File {
+func (b *Backend) open(t testing.TB, volume zfs.Dataset) *os.File {
 	t.Helper()
-	path, err := b.store.Device(t.Context(), v.Dataset)
+	path, err := b.store.Device(t.Context(), volume)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,19 +182,35 @@ func (b *Backend) open(t testing.TB, v *zfs.Volume) *os.File {
 	return f
 }
 
-// mount mounts a filesystem.
-func (b *Backend) mount(t testing.TB, v *zfs.Volume) (dir string, unmount func()) {
+// mount mounts a volume, if it is a filesystem; dir is empty when it is a zvol. The
+// kernel tells which it is and in which parent: a command for that would take as long
+// as all the rest. A zvol is busy while udev looks at it.
+func (b *Backend) mount(t testing.TB, id zfs.VolumeID) (dir string, volume zfs.Dataset, unmount func()) {
 	t.Helper()
-	dir, err := os.MkdirTemp(b.pools[v.Dataset.Pool()].dir, "mount-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount(v.Dataset.String(), dir, "zfs", 0, ""); err != nil {
-		t.Fatalf("mount %s at %s: %v", v.Dataset, dir, err)
-	}
-	return dir, once(t, func() {
-		if err := errors.Join(unix.Unmount(dir, 0), os.Remove(dir)); err != nil {
-			t.Errorf("unmount %s from %s: %v", v.Dataset, dir, err)
+	for _, parent := range b.store.Parents() {
+		volume = zfs.MustParseDataset(parent.String() + "/" + id.String())
+		dir, err := os.MkdirTemp(b.pools[parent.Pool()].dir, "mount-")
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
+		err = retryOn(unix.EBUSY, func() error { return unix.Mount(volume.String(), dir, "zfs", 0, "") })
+		if err == nil {
+			return dir, volume, once(t, func() {
+				if err := errors.Join(unix.Unmount(dir, 0), os.Remove(dir)); err != nil {
+					t.Errorf("unmount %s from %s: %v", volume, dir, err)
+				}
+			})
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		switch {
+		case errors.Is(err, unix.EINVAL): // It is a zvol.
+			return "", volume, func() {}
+		case !errors.Is(err, unix.ENOENT):
+			t.Fatalf("mount %s at %s: %v", volume, dir, err)
+		}
+	}
+	t.Fatalf("volume %s is below none of the parents", id)
+	panic("not reached")
 }

@@ -17,11 +17,11 @@ func (b *Backend) Property(t testing.TB, id zfs.VolumeID, name string) string {
 // Use implements storetest.Backend.
 func (b *Backend) Use(t testing.TB, id zfs.VolumeID) (where string, release func()) {
 	t.Helper()
-	v := b.volume(t, id)
-	if v.Kind == zfs.Filesystem {
-		return b.mount(t, v)
+	dir, volume, unmount := b.mount(t, id)
+	if dir != "" {
+		return dir, unmount
 	}
-	f := b.open(t, v)
+	f := b.open(t, volume)
 	return fmt.Sprint(os.Getpid()), once(t, func() {
 		if err := f.Close(); err != nil {
 			t.Error(err)

@@ -2,6 +2,7 @@
 package zfstest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -159,10 +160,13 @@ func output(name string, args ...string) (string, error) {
 }
 
 // retry calls f until it succeeds, as long as there is patience.
-func retry(f func() error) error {
+func retry(f func() error) error { return retryOn(nil, f) }
+
+// retryOn is retry for errors that are transient; nil for all.
+func retryOn(transient error, f func() error) error {
 	for deadline := time.Now().Add(patience); ; {
 		err := f()
-		if err == nil || time.Now().After(deadline) {
+		if err == nil || transient != nil && !errors.Is(err, transient) || time.Now().After(deadline) {
 			return err
 		}
 		time.Sleep(patience / 300)
