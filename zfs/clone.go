@@ -47,8 +47,11 @@ func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneS
 		return nil, fmt.Errorf("clone volume %s: %w", src.ID, err)
 	}
 	target := spec.Parent.volume(id)
-	args := append([]string{"clone"}, options(spec.fixed(), spec.native(), attributes, spec.limits())...)
-	err = l.zfs(ctx, target.name, append(args, snapshot, target.name)...)
+	properties := options(spec.fixed(), spec.native(), attributes)
+	if spec.Kind == Filesystem || spec.Thick || spec.Size > src.Size {
+		properties = append(properties, options(spec.limits())...)
+	}
+	err = l.cloneSnapshot(ctx, snapshot, target, properties)
 
 	// The snapshot goes with its last clone, or at once when there is none.
 	destroyErr := l.zfs(ctx, snapshot, "destroy", "-d", snapshot)
@@ -61,6 +64,23 @@ func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneS
 	v := spec.made(id, src.BlockSize)
 	v.Origin = snapshot
 	return v, nil
+}
+
+// cloneSnapshot makes the ZFS clone. ZFS makes it first and sets its properties then, and
+// where the clone is a zvol that the kernel or udev have just opened, that fails: it says
+// busy, and perhaps could not take back the clone either.
+func (l *Local) cloneSnapshot(ctx context.Context, snapshot string, target Dataset, properties []string) error {
+	args := append(append([]string{"clone"}, properties...), snapshot, target.name)
+	return patiently(ctx, func() error {
+		err := l.zfs(ctx, target.name, args...)
+		if !errors.Is(err, ErrBusy) {
+			return err
+		}
+		if undo := l.change(ctx, target, "destroy", target.name); undo != nil && !errors.Is(undo, ErrNotFound) {
+			return errors.Join(err, undo)
+		}
+		return err
+	})
 }
 
 // snapshotAtRest takes a snapshot of src for the driver's own use and returns its full name.

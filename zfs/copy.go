@@ -87,20 +87,20 @@ func (l *Local) finish(ctx context.Context, unfinished Dataset, leaf string, tar
 	if err := l.zfs(ctx, snapshot, "destroy", snapshot); err != nil {
 		return err
 	}
-	if err := l.zfs(ctx, unfinished.name, append(append([]string{"set"}, spec.limits()...), unfinished.name)...); err != nil {
+	if err := l.limit(ctx, unfinished, spec.Spec); err != nil {
 		return err
 	}
 	if err := l.zfs(ctx, unfinished.name, "inherit", propKind, unfinished.name); err != nil {
 		return err
 	}
-	return l.zfs(ctx, unfinished.name, "rename", unfinished.name, target.name)
+	return l.change(ctx, unfinished, "rename", unfinished.name, target.name)
 }
 
 // discard removes an unfinished copy, if there is one.
 func (l *Local) discard(ctx context.Context, unfinished Dataset) error {
 	err := l.zfs(ctx, unfinished.name, "destroy", unfinished.name+"@%")
 	if err == nil || errors.Is(err, ErrNotFound) {
-		err = l.zfs(ctx, unfinished.name, "destroy", unfinished.name)
+		err = l.change(ctx, unfinished, "destroy", unfinished.name)
 	}
 	if errors.Is(err, ErrNotFound) {
 		return nil

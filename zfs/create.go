@@ -163,7 +163,7 @@ func (l *Local) Resize(ctx context.Context, id VolumeID, size int64) (*Volume, e
 
 // limit sets the size of a volume and its reservation.
 func (l *Local) limit(ctx context.Context, d Dataset, spec Spec) error {
-	return l.zfs(ctx, d.name, append(append([]string{"set"}, spec.limits()...), d.name)...)
+	return l.change(ctx, d, append(append([]string{"set"}, spec.limits()...), d.name)...)
 }
 
 // SetFormatted implements Store.

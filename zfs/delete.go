@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 )
 
 //go:embed delete.lua
@@ -26,33 +25,29 @@ type deletion struct {
 	Promoted map[string]string `json:"promoted"`
 }
 
-// settle is how long a volume that is not mounted is tried again: udev opens each
-// zvol for a moment when it appears or changes, and so may others that look for disks.
-const settle = 5 * time.Second
-
 // Delete implements Store.
 func (l *Local) Delete(ctx context.Context, id VolumeID) error {
-	deadline := time.Now().Add(settle)
-	for {
-		dataset, err := l.delete(ctx, id)
-		if !errors.Is(err, ErrBusy) {
+	var dataset string
+	var users []string
+	err := patiently(ctx, func() (err error) {
+		users = nil
+		if dataset, err = l.delete(ctx, id); !errors.Is(err, ErrBusy) {
 			return err
 		}
-		users, mounted := l.users(dataset)
-		over := time.Now().After(deadline)
-		if len(users) > 0 && (mounted || over) {
-			return fmt.Errorf("volume %s is in use (%s): %w", id, strings.Join(users, ", "), ErrBusy)
+		var mounted bool
+		if users, mounted = l.users(dataset); mounted {
+			return nil // Patience would be of no use.
 		}
-		if over {
-			return fmt.Errorf("volume %s is in use by something this process cannot see "+
-				"(try `grep -l %s /proc/*/mountinfo` on the node): %w", id, dataset, ErrBusy)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(settle / 50):
-		}
+		return err
+	})
+	switch {
+	case len(users) > 0:
+		return fmt.Errorf("volume %s is in use (%s): %w", id, strings.Join(users, ", "), ErrBusy)
+	case errors.Is(err, ErrBusy):
+		return fmt.Errorf("volume %s is in use by something this process cannot see "+
+			"(try `grep -l %s /proc/*/mountinfo` on the node): %w", id, dataset, ErrBusy)
 	}
+	return err
 }
 
 // delete makes one try. With ErrBusy it returns the dataset that is in use.

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"strconv"
 	"sync/atomic"
+	"time"
 )
 
 // LocalConfig is what a Local is made from.
@@ -114,6 +115,30 @@ func (l *Local) run(ctx context.Context, c Command, asked ...string) ([]byte, er
 func (l *Local) zfs(ctx context.Context, asked string, args ...string) error {
 	_, err := l.run(ctx, Command{Name: "zfs", Args: args}, asked)
 	return err
+}
+
+// settle is how long a zvol that nobody seems to use is tried again: when it appears
+// the kernel and udev have it open for a moment.
+const settle = 5 * time.Second
+
+// patiently calls f until it no longer says ErrBusy, for as long as a zvol may take to settle.
+func patiently(ctx context.Context, f func() error) error {
+	for deadline := time.Now().Add(settle); ; {
+		err := f()
+		if !errors.Is(err, ErrBusy) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(settle / 50):
+		}
+	}
+}
+
+// change runs the zfs tool on a volume that nobody is to have open.
+func (l *Local) change(ctx context.Context, d Dataset, args ...string) error {
+	return patiently(ctx, func() error { return l.zfs(ctx, d.name, args...) })
 }
 
 // snapshotName returns a name that no snapshot of the pool has, now or ever. A name

@@ -2,13 +2,13 @@ package csi_test
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
 // TestDeleteOrders deletes a family of volumes in every order. After each deletion each
@@ -142,11 +142,9 @@ func (s *stack) readIn(k kind, id string) (text string) {
 func (s *stack) inside(k kind, id string, f func(path string)) {
 	s.Helper()
 	name := s.parents[0].String() + "/" + id
-	if device := filepath.Join("/dev/zvol", name); k.name == zvol.name {
-		s.eventually(device+" appears", func() error {
-			_, err := os.Stat(device)
-			return err
-		})
+	if k.name == zvol.name {
+		device, err := s.store.Device(s.ctx(), zfs.MustParseDataset(name))
+		s.must(err)
 		f(device)
 		return
 	}

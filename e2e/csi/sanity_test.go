@@ -15,8 +15,8 @@ func TestSanity(t *testing.T) {
 	for _, accessType := range []string{"mount", "block"} {
 		config := sanity.NewTestConfig()
 		config.Address = "unix://" + s.socket
-		config.TargetPath = filepath.Join(s.dir, accessType, "target")
-		config.StagingPath = filepath.Join(s.dir, accessType, "staging")
+		config.TargetPath = filepath.Join(s.dir, accessType+"-target")
+		config.StagingPath = filepath.Join(s.dir, accessType+"-staging")
 		config.TestVolumeAccessType = accessType
 		ginkgo.Describe("csi-sanity, "+accessType, func() { sanity.GinkgoTest(&config) })
 	}

@@ -46,6 +46,7 @@ type stack struct {
 	pools   []*zfstest.Pool
 	parents []zfs.Dataset
 	runner  *runner
+	store   zfs.Store
 	socket  string
 	dir     string
 	logs    *logs
@@ -101,6 +102,7 @@ func (s *stack) start() {
 		Driver: driverName, Parents: s.parents, Runner: s.runner, Log: log, DeviceDir: filepath.Join(s.dir, "dev"),
 	})
 	s.must(err)
+	s.store = store
 	d, err := driver.New(driver.Config{Name: driverName, Version: "test", NodeID: nodeID, Store: store, Log: log})
 	s.must(err)
 	ctx, stop := context.WithCancel(context.Background())

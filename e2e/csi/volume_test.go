@@ -5,7 +5,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
@@ -111,12 +110,11 @@ const textSize = 4096
 // write leaves a text in a published volume, on stable storage.
 func (s *stack) write(path, text string) {
 	s.Helper()
-	f, err := os.OpenFile(s.textFile(path), os.O_WRONLY|os.O_CREATE|syscall.O_CLOEXEC, 0o644)
-	s.must(err)
+	f := s.open(path, os.O_WRONLY|os.O_CREATE)
 	defer f.Close()
 	b := make([]byte, textSize)
 	copy(b, text)
-	_, err = f.WriteAt(b, 0)
+	_, err := f.WriteAt(b, 0)
 	s.must(err)
 	s.must(f.Sync())
 }
@@ -124,13 +122,22 @@ func (s *stack) write(path, text string) {
 // read returns the text that write left in a published volume, past the page cache.
 func (s *stack) read(path string) string {
 	s.Helper()
-	f, err := os.Open(s.textFile(path))
-	s.must(err)
+	f := s.open(path, os.O_RDONLY)
 	defer f.Close()
 	s.must(unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
 	b, err := io.ReadAll(io.LimitReader(f, textSize))
 	s.must(err)
 	return string(bytes.TrimRight(b, "\x00"))
+}
+
+// open opens what keeps the text. A zvol that has just appeared is busy for a moment.
+func (s *stack) open(path string, flags int) (f *os.File) {
+	s.Helper()
+	s.eventually("the volume can be opened", func() (err error) {
+		f, err = os.OpenFile(s.textFile(path), flags, 0o644)
+		return err
+	})
+	return f
 }
 
 // textFile returns where a published volume keeps the text: the device itself, or a file.
