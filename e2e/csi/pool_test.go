@@ -124,7 +124,12 @@ func TestPoolSuspended(t *testing.T) {
 	s.must(os.Truncate(file, 1<<30))
 	s.shell("zpool", "create", "-O", "mountpoint=none", pool, file)
 	defer func() { s.shell("zpool", "destroy", pool) }()
+	before := s.parents
 	s.onlyParent(pool + "/csi")
+	defer func() {
+		s.parents = before
+		s.restart()
+	}()
 
 	a := s.create(dataset.request("a"))
 	path := s.publish(a, dataset)
@@ -163,6 +168,7 @@ func TestPoolSuspended(t *testing.T) {
 		return err
 	})
 	s.delete(a)
+	s.empty()
 }
 
 // stateIs returns nil when the pool is in the state.
