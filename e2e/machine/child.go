@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"syscall"
@@ -14,12 +15,15 @@ import (
 )
 
 // start starts cmd in a process group of its own, so that a signal from the
-// terminal reaches this program alone, which then decides. See startAttached.
+// terminal reaches this program alone, which then decides. The end of cmd's
+// context is the end of the group. See startAttached.
 func start(cmd *exec.Cmd) (<-chan error, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
 	cmd.SysProcAttr.Setpgid = true
+	cmd.Cancel = func() error { return killGroup(cmd, syscall.SIGKILL) }
+	cmd.WaitDelay = 5 * time.Second
 	return startAttached(cmd)
 }
 
@@ -59,7 +63,7 @@ func killGroup(cmd *exec.Cmd, sig syscall.Signal) error {
 }
 
 // tool runs a program of the host to its end with its output in the file at
-// logPath, and puts the end of that output into the error.
+// logPath, and puts the end of that output into the error. ctx is cmd's.
 func tool(ctx context.Context, logPath string, cmd *exec.Cmd) error {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -72,12 +76,9 @@ func tool(ctx context.Context, logPath string, cmd *exec.Cmd) error {
 	if err != nil {
 		return err
 	}
-	select {
-	case err = <-ended:
-	case <-ctx.Done():
-		killErr := killGroup(cmd, syscall.SIGKILL)
-		<-ended
-		return errors.Join(context.Cause(ctx), killErr)
+	err = <-ended
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w; its last lines:\n%s", cmd.Args[0], err, lastLines(logPath, 15))
@@ -94,11 +95,17 @@ func capture(ctx context.Context, name string, args ...string) (string, error) {
 	cmd.Stderr = &stderr
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
 	if err != nil {
 		return "", fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
 	}
 	return string(out), nil
 }
+
+// terminalCommands are what a console is told besides text.
+var terminalCommands = regexp.MustCompile("\x1b(\\[[0-9;?!]*[A-Za-z]|\\][^\x07\x1b]*(\x07|\x1b\\\\)?|.)")
 
 // lastLines returns the last n non-empty lines of a file, indented, for an error.
 func lastLines(path string, n int) string {
@@ -107,7 +114,7 @@ func lastLines(path string, n int) string {
 		return "  (" + err.Error() + ")"
 	}
 	var lines []string
-	for _, line := range strings.FieldsFunc(string(data), func(r rune) bool { return r == '\n' || r == '\r' }) {
+	for _, line := range strings.FieldsFunc(terminalCommands.ReplaceAllString(string(data), ""), func(r rune) bool { return r == '\n' || r == '\r' }) {
 		if strings.TrimSpace(line) != "" {
 			lines = append(lines, "  "+line)
 		}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +20,7 @@ import (
 
 const (
 	deadlineVariable = "ZFS_CSI_DEADLINE"
+	binaryVariable   = "ZFS_CSI_BINARY"
 	tokenVariable    = "ZFS_CSI_TEST_TOKEN"
 	folderVariable   = "ZFS_CSI_TEST_DIR"
 	// passedOn begins the names of the variables that a program is given.
@@ -33,6 +35,7 @@ const (
 // program is one run of a binary on real ZFS, in a folder of its own.
 type program struct {
 	binary   string
+	with     string // another program that it needs, "" for none
 	args     []string
 	token    string // unique; begins the names of its pools
 	dir      string // holds the binary, work/ and pool/; gone afterwards
@@ -55,8 +58,11 @@ func execVerb(ctx context.Context, args []string) (int, error) {
 	if _, err := rand.Read(random); err != nil {
 		return 1, fmt.Errorf("make a token: %w", err)
 	}
-	p := program{binary: args[0], args: args[1:], token: hex.EncodeToString(random), deadline: deadline}
+	p := program{binary: args[0], with: os.Getenv(binaryVariable), args: args[1:], token: hex.EncodeToString(random), deadline: deadline}
 	p.dir = "/var/lib/zfs-csi-test-" + p.token
+	if err := p.find(); err != nil {
+		return 1, err
+	}
 	if hostHasZFS() {
 		return p.onHost(ctx)
 	}
@@ -71,12 +77,33 @@ func execVerb(ctx context.Context, args []string) (int, error) {
 	return p.inMachine(ctx, instance)
 }
 
-// environment lists the variables the program is given on top of the usual ones.
-func (p program) environment() []string {
+// find makes the paths of the programs absolute: they run in another folder.
+func (p *program) find() (err error) {
+	for _, path := range []*string{&p.binary, &p.with} {
+		if *path == "" {
+			continue
+		}
+		if *path, err = filepath.Abs(*path); err == nil {
+			_, err = os.Stat(*path)
+		}
+		if err != nil {
+			return fmt.Errorf("find the program to run, or the one that %s names: %w", binaryVariable, err)
+		}
+	}
+	return nil
+}
+
+// environment lists the variables the program is given on top of the usual ones;
+// with is where it finds the other program.
+func (p program) environment(with string) []string {
 	env := []string{tokenVariable + "=" + p.token, folderVariable + "=" + p.dir + "/pool"}
+	if p.with != "" {
+		env = append(env, binaryVariable+"="+with)
+	}
+	own := []string{tokenVariable, folderVariable, binaryVariable, machineVariable}
 	for _, entry := range os.Environ() {
 		name, _, _ := strings.Cut(entry, "=")
-		if strings.HasPrefix(name, passedOn) && name != tokenVariable && name != folderVariable && name != machineVariable {
+		if strings.HasPrefix(name, passedOn) && !slices.Contains(own, name) {
 			env = append(env, entry)
 		}
 	}
@@ -89,14 +116,14 @@ func (p program) inMachine(ctx context.Context, instance *Instance) (int, error)
 	go func() { write.CloseWithError(p.pack(write)) }()
 	defer archive.Close() // ends pack when ssh ends early
 	words := []string{"mkdir", "-p", p.dir + "/work", p.dir + "/pool", "&&", "tar", "-x", "-C", p.dir, "&&", "exec", "env"}
-	for _, entry := range p.environment() {
+	for _, entry := range p.environment(p.dir + "/with") {
 		words = append(words, quote(entry))
 	}
 	words = append(words, "sh", p.dir+"/exec.sh", p.dir, p.token, p.dir+"/program")
 	for _, arg := range p.args {
 		words = append(words, quote(arg))
 	}
-	cmd := instance.ssh([]string{"-T"}, strings.Join(words, " "))
+	cmd := instance.ssh(context.WithoutCancel(ctx), []string{"-T"}, strings.Join(words, " "))
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = archive, os.Stdout, os.Stderr
 	remote := func(script string) error {
 		limited, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
@@ -110,26 +137,23 @@ func (p program) inMachine(ctx context.Context, instance *Instance) (int, error)
 	code, err := p.watch(ctx, cmd, func(sig string) error {
 		return remote(fmt.Sprintf("test ! -e %[1]s/pid || kill -%[2]s $(cat %[1]s/pid)", p.dir, sig))
 	})
-	if !instance.alive() {
-		return max(code, 1), errors.Join(err, fmt.Errorf("%w; its console says:\n%s", errMachineEnded, lastLines(instance.console(), 30)))
+	cleanErr := remote(fmt.Sprintf("sh %[1]s/clean.sh %[1]s %[2]s 2>&1", p.dir, p.token))
+	if cleanErr != nil && !instance.alive() {
+		cleanErr = fmt.Errorf("%w; its console says:\n%s", errMachineEnded, lastLines(instance.console(), 30))
 	}
-	clean := fmt.Sprintf("sh %[1]s/clean.sh %[1]s %[2]s 2>&1", p.dir, p.token)
-	return code, errors.Join(err, remote(clean))
+	if cleanErr != nil {
+		code = max(code, 1)
+	}
+	return code, errors.Join(err, cleanErr)
 }
 
 // onHost runs the program here, on the kernel's own ZFS.
 func (p program) onHost(ctx context.Context) (int, error) {
-	binary, err := filepath.Abs(p.binary)
-	if err != nil {
-		return 1, err
+	if err := os.MkdirAll(p.dir+"/pool", 0o700); err != nil {
+		return 1, fmt.Errorf("make the program's folder (tests on real ZFS need root): %w", err)
 	}
-	for _, dir := range []string{p.dir, p.dir + "/pool"} {
-		if err := os.Mkdir(dir, 0o700); err != nil {
-			return 1, fmt.Errorf("make the program's folder (tests on real ZFS need root): %w", err)
-		}
-	}
-	cmd := exec.Command(binary, p.args...)
-	cmd.Env = append(os.Environ(), p.environment()...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), p.binary, p.args...)
+	cmd.Env = append(os.Environ(), p.environment(p.with)...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	code, err := p.watch(ctx, cmd, func(sig string) error {
 		number := map[string]syscall.Signal{"QUIT": syscall.SIGQUIT, "TERM": syscall.SIGTERM}[sig]
@@ -138,9 +162,12 @@ func (p program) onHost(ctx context.Context) (int, error) {
 	if cmd.Process != nil {
 		err = errors.Join(err, killGroup(cmd, syscall.SIGKILL)) // what it left behind
 	}
-	clean := exec.Command("sh", "-c", assetText("clean.sh"), "clean.sh", p.dir, p.token)
+	clean := exec.CommandContext(context.WithoutCancel(ctx), "sh", "-c", assetText("clean.sh"), "clean.sh", p.dir, p.token)
 	clean.Stdout, clean.Stderr = os.Stderr, os.Stderr
-	return code, errors.Join(err, clean.Run())
+	if cleanErr := clean.Run(); cleanErr != nil {
+		code, err = max(code, 1), errors.Join(err, fmt.Errorf("remove what %s left: %w", p.binary, cleanErr))
+	}
+	return code, err
 }
 
 // watch runs cmd to its end, or ends it when the deadline passes or this program
@@ -153,24 +180,25 @@ func (p program) watch(ctx context.Context, cmd *exec.Cmd, send func(sig string)
 	deadline := time.NewTimer(p.deadline)
 	defer deadline.Stop()
 	var (
-		code   int
-		reason error
-		sig    string
+		code     int
+		reason   error
+		sig      string
+		patience time.Duration
 	)
 	select {
 	case err := <-ended:
 		return exitCode(err), notExit(err)
 	case <-deadline.C:
-		code, sig = codeDeadline, "QUIT"
+		code, sig, patience = codeDeadline, "QUIT", 5*time.Second
 		reason = fmt.Errorf("%s ran longer than its deadline of %s (%s) and was ended", filepath.Base(p.binary), p.deadline, deadlineVariable)
 	case <-ctx.Done():
-		code, sig = codeInterrupted, "TERM"
+		code, sig, patience = codeInterrupted, "TERM", 20*time.Second
 		reason = fmt.Errorf("%s was interrupted", filepath.Base(p.binary))
 	}
 	reason = errors.Join(reason, send(sig))
 	select {
 	case <-ended:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		reason = errors.Join(reason, killGroup(cmd, syscall.SIGKILL))
 		<-ended
 	}
@@ -191,6 +219,11 @@ func (p program) pack(out io.Writer) error {
 	}
 	if err := packFile(archive, p.binary, "program"); err != nil {
 		return err
+	}
+	if p.with != "" {
+		if err := packFile(archive, p.with, "with"); err != nil {
+			return err
+		}
 	}
 	err := filepath.WalkDir("testdata", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || !entry.Type().IsRegular() {

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -49,14 +50,14 @@ func findHost(ctx context.Context) (Host, error) {
 		return Host{}, errors.New("/etc/os-release names no VERSION_CODENAME; the machine is built on Debian 12 or 13")
 	}
 	host := Host{Suite: string(found[1])}
-	targets, err := capture(ctx, "apt-get", "indextargets", "--format", "$(CREATED_BY) $(RELEASE) $(COMPONENT) $(REPO_URI)")
+	targets, err := capture(ctx, "apt-get", "indextargets", "--format", "$(CREATED_BY) $(COMPONENT) $(REPO_URI) $(RELEASE) $(CODENAME)")
 	if err != nil {
 		return Host{}, fmt.Errorf("ask apt for its sources: %w", err)
 	}
 	for line := range strings.Lines(targets) {
 		field := strings.Fields(line)
-		if len(field) == 4 && field[0] == "Packages" && field[1] == host.Suite && field[2] == "main" {
-			host.Mirror = field[3]
+		if len(field) >= 4 && field[0] == "Packages" && field[1] == "main" && slices.Contains(field[3:], host.Suite) {
+			host.Mirror = field[2]
 			return host, nil
 		}
 	}
@@ -166,7 +167,7 @@ func (h Host) install(ctx context.Context, packages []string, qemu bool) (err er
 		own := []string{"-o", "Dir::Etc::SourceList=" + source, "-o", "Dir::Etc::SourceParts=/dev/null",
 			"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"), "-o", "Dir::Cache::pkgcache=",
 			"-o", "Dir::Cache::srcpkgcache=", "-o", "DPkg::Lock::Timeout=300", "-y", "--no-install-recommends"}
-		cmd := exec.Command("apt-get", append(own, args...)...)
+		cmd := exec.CommandContext(ctx, "apt-get", append(own, args...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
 		return tool(ctx, filepath.Join(dir, "apt.log"), cmd)
 	}

@@ -34,7 +34,7 @@ const (
 
 // mmdebstrapArgs are those that do not depend on where the image is built.
 var mmdebstrapArgs = []string{
-	"--mode=root", "--variant=minbase", "--format=directory",
+	"--verbose", "--mode=root", "--variant=minbase", "--format=directory",
 	"--aptopt=Acquire::Languages \"none\"",
 	"--dpkgopt=force-unsafe-io",
 	"--dpkgopt=path-exclude=/usr/share/doc/*",
@@ -43,12 +43,16 @@ var mmdebstrapArgs = []string{
 	"--dpkgopt=path-exclude=/usr/share/locale/*",
 }
 
+// buildEnvironment leaves debugging information out of the kernel module: it is
+// stripped afterwards anyway, and types for BPF (BTF), made from it, serve nobody here.
+var buildEnvironment = []string{"MAKEFLAGS=KCFLAGS=-g0 CONFIG_DEBUG_INFO_BTF_MODULES="}
+
 // mkfsArgs keep the file system cheap to make and free of work at first mount.
 var mkfsArgs = []string{"-q", "-F", "-L", "machine", "-m", "0", "-N", "400000", "-J", "size=32", "-E", "lazy_itable_init=1,lazy_journal_init=1"}
 
 // findImage returns the image of a release, built if there is none.
 func findImage(ctx context.Context, cache Cache, release Release) (Image, error) {
-	sum := key(release, machinePackages, moduleBuildPackages, mmdebstrapArgs, mkfsArgs, diskSize,
+	sum := key(release, machinePackages, moduleBuildPackages, mmdebstrapArgs, buildEnvironment, mkfsArgs, diskSize,
 		assetText("prepare.sh"), assetText("customise.sh"), assetText("init"))
 	name := fmt.Sprintf("image-zfs%s-%s-%s", release.ZFS, release.Suite, sum)
 	dir, err := cache.entry(ctx, name, func(ctx context.Context, dir string) error {
@@ -88,10 +92,10 @@ func buildImage(ctx context.Context, image Image, release Release) error {
 		}
 		raw := filepath.Join(image.dir, "disk.raw")
 		mkfs := append(append([]string{}, mkfsArgs...), "-d", root, raw, diskSize)
-		if err := tool(ctx, log, exec.Command("mkfs.ext4", mkfs...)); err != nil {
+		if err := tool(ctx, log, exec.CommandContext(ctx, "mkfs.ext4", mkfs...)); err != nil {
 			return err
 		}
-		if err := tool(ctx, log, exec.Command("qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image.disk())); err != nil {
+		if err := tool(ctx, log, exec.CommandContext(ctx, "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image.disk())); err != nil {
 			return err
 		}
 		return errors.Join(os.Remove(raw), os.RemoveAll(root), os.RemoveAll(filepath.Join(image.dir, "assets")))
@@ -124,17 +128,31 @@ func buildRoot(ctx context.Context, image Image, host Host, release Release, roo
 		"--essential-hook="+filepath.Join(scripts, "prepare.sh"),
 		"--customize-hook="+filepath.Join(scripts, "customise.sh"),
 		release.Suite, root, source)
-	cmd := exec.Command("mmdebstrap", args...)
-	cmd.Env = append(os.Environ(), "TMPDIR="+image.dir, "LC_ALL=C")
+	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
+	cmd.Env = append(plainEnvironment(), "TMPDIR="+image.dir)
+	cmd.Env = append(cmd.Env, buildEnvironment...)
 	// Mounts it makes are seen by it alone, and its end is the end of all it
 	// started: nothing can be left behind, not even by a kill -9.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Cloneflags: syscall.CLONE_NEWPID}
 	return tool(ctx, log, cmd)
 }
 
+// plainEnvironment is what a build may know of its caller: a make above it, for
+// one, would hand down settings that the module's own make obeys.
+func plainEnvironment() []string {
+	env := []string{"LC_ALL=C", "DEBIAN_FRONTEND=noninteractive"}
+	for _, entry := range os.Environ() {
+		name, _, _ := strings.Cut(entry, "=")
+		if name == "PATH" || name == "HOME" || strings.HasSuffix(strings.ToLower(name), "_proxy") {
+			env = append(env, entry)
+		}
+	}
+	return env
+}
+
 // adoptRoot takes out of root what boots it, and puts in the key that opens it.
 func adoptRoot(ctx context.Context, image Image, root, log string) error {
-	keygen := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "zfs-csi-machine", "-f", image.key())
+	keygen := exec.CommandContext(ctx, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "zfs-csi-machine", "-f", image.key())
 	if err := tool(ctx, log, keygen); err != nil {
 		return err
 	}

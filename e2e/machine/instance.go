@@ -21,17 +21,19 @@ var errMachineEnded = errors.New("the machine ended by itself")
 // The folder names it: machineVariable holds its path.
 type Instance struct {
 	dir      string
-	lock     *os.File // held by whoever keeps the folder, and by QEMU
+	lock     *os.File // keeps sweep away; held by whoever made the folder, and by QEMU
 	Hardware Hardware
 	ImageDir string
 	Port     int
 	PID      int           // QEMU's
+	Lasting  bool          // it outlives the program that started it
 	dead     chan struct{} // closed at QEMU's end; nil when another process started it
 }
 
-func (i *Instance) image() Image    { return Image{i.ImageDir} }
-func (i *Instance) disk() string    { return filepath.Join(i.dir, "disk.qcow2") }
-func (i *Instance) console() string { return filepath.Join(i.dir, "console.log") }
+func (i *Instance) image() Image     { return Image{i.ImageDir} }
+func (i *Instance) disk() string     { return filepath.Join(i.dir, "disk.qcow2") }
+func (i *Instance) qemuLock() string { return filepath.Join(i.dir, "qemu.lock") }
+func (i *Instance) console() string  { return filepath.Join(i.dir, "console.log") }
 
 // newInstance makes the folder of a machine with an empty disk on top of
 // backing, which may serve any number of instances at once.
@@ -104,7 +106,8 @@ func openInstance(dir string) (*Instance, error) {
 	return instance, nil
 }
 
-// alive reports whether QEMU runs, by its lock: a number may be anyone's.
+// alive reports whether QEMU runs, by a lock that it alone holds: the number of
+// a process may be anyone's by now.
 func (i *Instance) alive() bool {
 	if i.dead != nil {
 		select {
@@ -114,7 +117,7 @@ func (i *Instance) alive() bool {
 			return true
 		}
 	}
-	lock, err := os.OpenFile(filepath.Join(i.dir, "lock"), os.O_RDWR, 0)
+	lock, err := os.OpenFile(i.qemuLock(), os.O_RDWR, 0)
 	if err != nil {
 		return false
 	}
@@ -122,19 +125,24 @@ func (i *Instance) alive() bool {
 	return errors.Is(syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }
 
-// powerOn starts QEMU on the instance's disk. A lasting one outlives this program.
-func (i *Instance) powerOn(ctx context.Context, lasting bool, extra ...string) (*monitor, error) {
-	cmd := i.command(extra...)
+// powerOn starts QEMU on the instance's disk.
+func (i *Instance) powerOn(ctx context.Context, extra ...string) (*monitor, error) {
+	cmd := i.command(ctx, extra...)
 	log, err := os.OpenFile(filepath.Join(i.dir, "qemu.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open QEMU's log: %w", err)
 	}
 	defer log.Close()
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.ExtraFiles = []*os.File{i.lock}
+	mark, err := lockFile(ctx, i.qemuLock(), "the machine is on already")
+	if err != nil {
+		return nil, err
+	}
+	defer mark.Close() // QEMU has inherited it
+	cmd.ExtraFiles = []*os.File{i.lock, mark}
 	i.dead = make(chan struct{})
 	var ended <-chan error
-	if lasting {
+	if i.Lasting {
 		ended, err = startLasting(cmd)
 	} else {
 		ended, err = start(cmd)
@@ -156,7 +164,7 @@ func (i *Instance) powerOn(ctx context.Context, lasting bool, extra ...string) (
 
 // boot starts the machine from its disk, as after a power cut, up to a working sshd.
 func (i *Instance) boot(ctx context.Context) (*monitor, error) {
-	control, err := i.powerOn(ctx, false)
+	control, err := i.powerOn(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -164,8 +172,8 @@ func (i *Instance) boot(ctx context.Context) (*monitor, error) {
 }
 
 // resume continues the machine from a saved state, and sets its clock.
-func (i *Instance) resume(ctx context.Context, state string, lasting bool) error {
-	control, err := i.powerOn(ctx, lasting, "-incoming", "defer")
+func (i *Instance) resume(ctx context.Context, state string) error {
+	control, err := i.powerOn(ctx, "-incoming", "defer")
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -56,8 +57,8 @@ func (h Hardware) arguments() []string {
 // command starts QEMU in the instance's folder. The paths of its sockets are
 // relative to it: a socket's path may be no longer than 107 bytes. A killed QEMU
 // loses what a power cut would: cache=unsafe does not wait for the host's disk,
-// yet hands over to the host all that the guest has flushed.
-func (i *Instance) command(extra ...string) *exec.Cmd {
+// yet hands over to the host all that the guest has flushed. Only powerOff ends it.
+func (i *Instance) command(ctx context.Context, extra ...string) *exec.Cmd {
 	args := append(i.Hardware.arguments(),
 		"-kernel", i.image().kernel(), "-initrd", i.image().initrd(),
 		"-drive", "if=none,id=disk,file=disk.qcow2,format=qcow2,cache=unsafe,discard=unmap",
@@ -65,7 +66,7 @@ func (i *Instance) command(extra ...string) *exec.Cmd {
 		"-serial", "chardev:console", "-chardev", "file,id=console,path=console.log,append=on",
 		"-qmp", "unix:qmp.sock,server=on,wait=off",
 	)
-	cmd := exec.Command(qemuProgram, append(args, extra...)...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), qemuProgram, append(args, extra...)...)
 	cmd.Dir = i.dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+filepath.Clean(i.dir))
 	return cmd

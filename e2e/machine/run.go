@@ -27,7 +27,7 @@ func hostHasZFS() bool {
 }
 
 // grace is how long a program gets to end after it was asked to.
-const grace = 15 * time.Second
+const grace = time.Minute
 
 // runVerb runs a program of the host with a machine at its service.
 func runVerb(ctx context.Context, args []string) (int, error) {
@@ -38,7 +38,7 @@ func runVerb(ctx context.Context, args []string) (int, error) {
 		return 2, errors.New("run needs a command: run -- CMD ARGS…")
 	}
 	if hostHasZFS() {
-		return attend(ctx, exec.Command(args[0], args[1:]...), nil)
+		return attend(ctx, exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...), nil)
 	}
 	cache, err := openCache()
 	if err != nil {
@@ -54,7 +54,7 @@ func runVerb(ctx context.Context, args []string) (int, error) {
 		return 1, err
 	}
 	say("%s resumed in %.1f s", filepath.Base(saved.dir), time.Since(start).Seconds())
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...) // attend ends it
 	cmd.Env = append(os.Environ(), machineVariable+"="+instance.dir)
 	code, err := attend(ctx, cmd, instance.dead)
 	if !instance.alive() {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 )
 
 // Saved is a machine stopped after its boot: a disk that no longer changes and
@@ -32,6 +33,9 @@ func findSaved(ctx context.Context, cache Cache) (Saved, error) {
 	if err != nil {
 		return Saved{}, err
 	}
+	if runtime.GOARCH != "amd64" {
+		return Saved{}, fmt.Errorf("the machine is built for amd64, and this computer is %s", runtime.GOARCH)
+	}
 	if err := install(ctx, cache); err != nil {
 		return Saved{}, err
 	}
@@ -43,7 +47,7 @@ func findSaved(ctx context.Context, cache Cache) (Saved, error) {
 	if err != nil {
 		return Saved{}, err
 	}
-	sum := key(filepath.Base(image.dir), qemu, hardware.arguments(), assetText("warm.sh"))
+	sum := key(image.dir, qemu, hardware.arguments(), assetText("warm.sh"))
 	name := fmt.Sprintf("saved-zfs%s-%s-%s", release.ZFS, release.Suite, sum)
 	saved := Saved{image: image, hardware: hardware}
 	saved.dir, err = cache.entry(ctx, name, func(ctx context.Context, dir string) error {
@@ -123,7 +127,8 @@ func (s Saved) resume(ctx context.Context, cache Cache, lasting bool) (*Instance
 	if err != nil {
 		return nil, err
 	}
-	if err := instance.resume(ctx, s.state(), lasting); err != nil {
+	instance.Lasting = lasting
+	if err := instance.resume(ctx, s.state()); err != nil {
 		return nil, errors.Join(fmt.Errorf("resume the machine: %w", err), instance.remove())
 	}
 	return instance, nil

@@ -29,7 +29,7 @@ func shVerb(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	return attendRemote(ctx, instance.ssh([]string{"-T"}, strings.Join(args, " ")))
+	return attendRemote(ctx, instance.ssh(ctx, []string{"-T"}, strings.Join(args, " ")))
 }
 
 // attendRemote runs an ssh with this program's terminal.
@@ -39,14 +39,11 @@ func attendRemote(ctx context.Context, cmd *exec.Cmd) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	select {
-	case err := <-ended:
-		return exitCode(err), notExit(err)
-	case <-ctx.Done():
-		err := cmd.Process.Kill()
-		<-ended
-		return codeInterrupted, err
+	err = <-ended
+	if ctx.Err() != nil {
+		return codeInterrupted, ctx.Err()
 	}
+	return exitCode(err), notExit(err)
 }
 
 // shellVerb gives a person a shell, in the current machine or in a fresh one.
@@ -65,13 +62,18 @@ func shellVerb(ctx context.Context, _ []string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	cmd := instance.ssh([]string{"-t"})
+	if with := os.Getenv(binaryVariable); with != "" {
+		if err := instance.push(ctx, with, "/usr/local/bin/"+filepath.Base(with)); err != nil {
+			return 1, err
+		}
+	}
+	cmd := instance.ssh(context.WithoutCancel(ctx), []string{"-t"}) // Ctrl-C belongs to the shell
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	ended, err := startAttached(cmd)
 	if err != nil {
 		return 1, err
 	}
-	err = <-ended // Ctrl-C belongs to the shell
+	err = <-ended
 	return exitCode(err), notExit(err)
 }
 
@@ -127,30 +129,45 @@ func upVerb(ctx context.Context, _ []string) (int, error) {
 // downVerb ends the machine that up left running: the current one, or with
 // --all every machine of this user that runs in the background.
 func downVerb(_ context.Context, args []string) (int, error) {
-	dirs := []string{os.Getenv(machineVariable)}
 	if len(args) == 1 && args[0] == "--all" {
-		cache, err := openCache()
-		if err != nil {
-			return 1, err
-		}
-		if dirs, err = filepath.Glob(filepath.Join(cache.instances(), "m*")); err != nil {
-			return 1, err
-		}
-	} else if len(args) > 0 {
-		dirs = args
-	} else if dirs[0] == "" {
+		return codeOf(downAll())
+	}
+	if len(args) == 0 {
+		args = []string{os.Getenv(machineVariable)}
+	}
+	if args[0] == "" {
 		return 2, fmt.Errorf("%s names no machine; down takes its folder, or --all", machineVariable)
 	}
 	var all error
-	for _, dir := range dirs {
+	for _, dir := range args {
 		instance, err := openInstance(dir)
-		if err != nil {
+		switch {
+		case err != nil:
 			all = errors.Join(all, err)
-			continue
+		case !instance.Lasting:
+			all = errors.Join(all, fmt.Errorf("%s belongs to a run, and ends with it", dir))
+		default:
+			all = errors.Join(all, instance.remove())
 		}
-		all = errors.Join(all, instance.remove())
 	}
 	return codeOf(all)
+}
+
+func downAll() error {
+	cache, err := openCache()
+	if err != nil {
+		return err
+	}
+	dirs, err := filepath.Glob(filepath.Join(cache.instances(), "m*"))
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if instance, openErr := openInstance(dir); openErr == nil && instance.Lasting {
+			err = errors.Join(err, instance.remove())
+		}
+	}
+	return err
 }
 
 func codeOf(err error) (int, error) {

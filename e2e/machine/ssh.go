@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -15,15 +14,17 @@ import (
 
 // ssh prepares a command of the machine; they share one connection. The control
 // socket is named relative to the folder ssh runs in, since its path is limited.
-func (i *Instance) ssh(options []string, command ...string) *exec.Cmd {
+func (i *Instance) ssh(ctx context.Context, options []string, command ...string) *exec.Cmd {
 	args := []string{
 		"-F", "none", "-p", strconv.Itoa(i.Port), "-i", i.image().key(),
 		"-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
 		"-o", "UserKnownHostsFile=" + i.image().knownHosts(), "-o", "HostKeyAlias=" + hostAlias,
-		"-o", "ControlPath=ssh.sock", "-o", "Compression=no", "-c", "aes128-gcm@openssh.com",
+		"-o", "ControlPath=ssh.sock", "-o", "Compression=no",
+		// Under emulation by far the fastest pair: four times as fast as aes128-gcm.
+		"-c", "aes128-ctr", "-m", "umac-64@openssh.com",
 	}
 	args = append(append(append(args, options...), "root@127.0.0.1"), command...)
-	cmd := exec.Command("ssh", args...)
+	cmd := exec.CommandContext(ctx, "ssh", args...)
 	cmd.Dir = i.dir
 	return cmd
 }
@@ -35,7 +36,7 @@ func (i *Instance) reach(ctx context.Context, patience time.Duration) error {
 	log := filepath.Join(i.dir, "ssh.log")
 	for {
 		attempt, stop := context.WithTimeout(ctx, 40*time.Second)
-		err := tool(attempt, log, i.ssh([]string{"-o", "ControlMaster=yes", "-o", "ControlPersist=yes", "-o", "ConnectTimeout=30", "-f", "-N"}))
+		err := tool(attempt, log, i.ssh(attempt, []string{"-o", "ControlMaster=yes", "-o", "ControlPersist=yes", "-o", "ConnectTimeout=30", "-f", "-N"}))
 		stop()
 		if err == nil {
 			return nil
@@ -53,23 +54,21 @@ func (i *Instance) reach(ctx context.Context, patience time.Duration) error {
 
 // disconnect closes the shared connection.
 func (i *Instance) disconnect(ctx context.Context) error {
-	return tool(ctx, filepath.Join(i.dir, "ssh.log"), i.ssh([]string{"-O", "exit"}))
+	return tool(ctx, filepath.Join(i.dir, "ssh.log"), i.ssh(ctx, []string{"-O", "exit"}))
 }
 
 // output runs a shell command in the machine to its end.
 func (i *Instance) output(ctx context.Context, command string) (string, error) {
-	cmd := i.ssh([]string{"-T"}, command)
+	cmd := i.ssh(ctx, []string{"-T"}, command)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	ended, err := start(cmd)
 	if err != nil {
 		return "", err
 	}
-	select {
-	case err = <-ended:
-	case <-ctx.Done():
-		err = errors.Join(ctx.Err(), cmd.Process.Kill())
-		<-ended
+	err = <-ended
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
 	}
 	if err != nil {
 		return "", fmt.Errorf("in the machine, %q: %w: %s", command, err, strings.TrimSpace(stderr.String()))
@@ -95,7 +94,7 @@ func (i *Instance) push(ctx context.Context, from, to string) error {
 	}
 	script := fmt.Sprintf("mkdir -p %[1]s && cat >%[2]s.part && chmod %[3]o %[2]s.part && mv %[2]s.part %[2]s",
 		quote(filepath.Dir(to)), quote(to), info.Mode().Perm())
-	cmd := i.ssh([]string{"-T"}, script)
+	cmd := i.ssh(ctx, []string{"-T"}, script)
 	cmd.Stdin = source
 	return tool(ctx, filepath.Join(i.dir, "ssh.log"), cmd)
 }

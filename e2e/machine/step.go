@@ -33,7 +33,7 @@ func step(ctx context.Context, title string, state func() string, work func(cont
 			case <-ticker.C:
 				line := ""
 				if state != nil {
-					line = ": " + state()
+					line = fmt.Sprintf(": %.90s", state())
 				}
 				say("%s, %.0f s%s", title, time.Since(start).Seconds(), line)
 			}

@@ -29,6 +29,8 @@ for unit in zfs.target zfs-import.target zfs-import-cache.service zfs-import-sca
 done
 chroot "$root" systemctl --quiet enable ssh.service systemd-networkd.service
 chroot "$root" systemctl --quiet disable systemd-networkd-wait-online.service
+# Nothing changed since the packages were configured: the first boot need not redo it.
+touch "$root/etc/.updated" "$root/var/.updated"
 chroot "$root" systemctl --quiet set-default multi-user.target
 
 cat >"$root/etc/systemd/network/10-eth0.network" <<-EOF
@@ -63,6 +65,8 @@ cat >"$root/etc/ssh/sshd_config" <<-EOF
 	MaxStartups 500
 	Subsystem sftp internal-sftp
 EOF
+mkdir -p "$root/etc/systemd/system-generators"
+ln -sf /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
 rm -f "$root/etc/motd" "$root/var/log/lastlog"
 
 # The initrd: a static busybox and the driver of the disk; everything else the
