@@ -27,11 +27,19 @@ const (
 	// allAfter is how long the new devices alone are asked: one that has told its name has
 	// another only after its zvol was renamed.
 	allAfter = 300 * time.Millisecond
+	// absentAfter is when a device that did not appear is first asked for again.
+	absentAfter = time.Second
 )
 
-// Device implements Store.
+// Device implements Store. ZFS makes the device of a clone first and sets its volmode
+// then, for which it takes the device away and makes it anew; who looks at the device
+// at that moment, udev for one, can have it stay away. To set the property again, to
+// what it is, brings it back, and does nothing where the device is there.
 func (l *Local) Device(ctx context.Context, volume Dataset) (string, error) {
-	return l.devices.wait(ctx, volume.name)
+	return l.devices.wait(ctx, volume.name, func() error {
+		l.log.WarnContext(ctx, "a zvol has no device; asking for it again", "zvol", volume.name)
+		return l.zfs(ctx, volume.name, "set", "volmode=dev", volume.name)
+	})
 }
 
 // devices finds the block devices of zvols. A link of udev (/dev/zvol/…) is a claim,
@@ -83,14 +91,16 @@ func newDevices(dir string) *devices {
 
 // wait returns the path of the device node of a zvol, whose last component is the
 // device's kernel name. It waits for the device until ctx ends, or for deviceWait
-// when ctx has no deadline.
-func (d *devices) wait(ctx context.Context, name string) (string, error) {
+// when ctx has no deadline. From time to time it calls again, for the device to
+// be made again, and gives up when that fails.
+func (d *devices) wait(ctx context.Context, name string, again func() error) (string, error) {
 	if _, bounded := ctx.Deadline(); !bounded {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, deviceWait)
 		defer cancel()
 	}
-	pause, all := 5*time.Millisecond, time.Now().Add(allAfter)
+	pause, start := 5*time.Millisecond, time.Now()
+	all, absent := start.Add(allAfter), start.Add(absentAfter)
 	for {
 		// To ask them all is dear, and a zvol cannot be destroyed while its device is open.
 		askAll := time.Now().After(all)
@@ -101,9 +111,15 @@ func (d *devices) wait(ctx context.Context, name string) (string, error) {
 		if node != "" {
 			return node, nil
 		}
+		if time.Now().After(absent) {
+			if err := again(); err != nil {
+				return "", fmt.Errorf("the device of zvol %s is not there: %w", name, err)
+			}
+			absent = time.Now().Add(time.Since(start))
+		}
 		select {
 		case <-ctx.Done():
-			return "", fmt.Errorf("the device of zvol %s did not appear (see whether its volmode is none): %w", name, errors.Join(ctx.Err(), err))
+			return "", fmt.Errorf("the device of zvol %s did not appear: %w", name, errors.Join(ctx.Err(), err))
 		case <-time.After(pause):
 			pause = min(2*pause, 250*time.Millisecond)
 		}

@@ -2,6 +2,7 @@ package zfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -92,7 +93,7 @@ func (k *kernel) expect(name string, minor uint32, most int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	k.asked = 0
-	node, err := k.wait(ctx, name)
+	node, err := k.wait(ctx, name, noAgain)
 	mustDevice(k.t, err)
 	number, err := blockDevice(node)
 	mustDevice(k.t, err)
@@ -175,7 +176,7 @@ func TestDeviceWaitsForIt(t *testing.T) {
 	defer cancel()
 	found := make(chan error, 1)
 	go func() {
-		_, err := k.wait(ctx, "tank/csi/a")
+		_, err := k.wait(ctx, "tank/csi/a", noAgain)
 		found <- err
 	}()
 	k.add(0, "tank/csi/a", false)
@@ -186,9 +187,26 @@ func TestDeviceThatNeverAppears(t *testing.T) {
 	k := newKernel(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
-	_, err := k.wait(ctx, "tank/csi/a")
+	_, err := k.wait(ctx, "tank/csi/a", noAgain)
 	if err == nil || !strings.Contains(err.Error(), "tank/csi/a did not appear") {
 		t.Errorf("error %v does not tell what is missing", err)
+	}
+}
+
+// A device that stays away is asked for again, and where that fails the reason is told.
+func TestDeviceIsAskedForAgain(t *testing.T) {
+	k := newKernel(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	node, err := k.wait(ctx, "tank/csi/a", func() error {
+		k.add(0, "tank/csi/a", true)
+		return nil
+	})
+	if err != nil || filepath.Base(node) != "zd0" {
+		t.Errorf("the device is %s (%v)", node, err)
+	}
+	if _, err := k.wait(ctx, "tank/csi/b", func() error { return ErrNotFound }); !errors.Is(err, ErrNotFound) {
+		t.Errorf("error %v, want %v", err, ErrNotFound)
 	}
 }
 
@@ -215,6 +233,8 @@ func TestDeviceNodeIsReplaced(t *testing.T) {
 	mustDevice(t, os.WriteFile(filepath.Join(k.dir, "zd0"), []byte("not a device"), 0o600))
 	k.expect("tank/csi/a", 0, 1)
 }
+
+func noAgain() error { return nil }
 
 func mustDevice(t *testing.T, err error) {
 	t.Helper()
