@@ -45,7 +45,7 @@ var allowList = map[Property]rule{
 	"direct":               {kinds: filesystemOnly, words: []string{"disabled", "standard", "always"}},
 	"dnodesize":            {kinds: filesystemOnly, words: []string{"legacy", "auto", "1k", "2k", "4k", "8k", "16k"}},
 	"snapdir":              {kinds: filesystemOnly, words: []string{"disabled", "hidden", "visible"}},
-	// Not "on": it means dir before 2.3 and sa since.
+	// Not "on": it means dir before 2.3 and sa since, and is what either then prints for it.
 	"xattr":      {kinds: filesystemOnly, words: []string{"off", "dir", "sa"}},
 	"acltype":    {kinds: filesystemOnly, words: []string{"off", "posix"}, aliases: map[string]string{"posixacl": "posix", "noacl": "off", "disabled": "off"}},
 	"aclmode":    {kinds: filesystemOnly, words: []string{"discard", "groupmask", "passthrough", "restricted"}},

@@ -1,0 +1,16 @@
+package zfs
+
+import "strconv"
+
+// ValuesOf returns every value that ParseProperty gives for a property.
+func ValuesOf(name string) []string {
+	r := allowList[Property(name)]
+	values := r.words
+	if r.zero {
+		values = append(values, "0")
+	}
+	for size := r.min; size > 0 && size <= r.max; size *= 2 {
+		values = append(values, strconv.FormatInt(size, 10))
+	}
+	return values
+}

@@ -1,0 +1,75 @@
+package zfs_test
+
+import (
+	"os/exec"
+	"testing"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
+	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
+)
+
+// TestPropertiesOfZFS: what is on the allow-list is what ZFS takes, and prints so.
+func TestPropertiesOfZFS(t *testing.T) {
+	pool := zfstest.NewPool(t, 256<<20)
+	for kind, create := range map[zfs.Kind][]string{
+		zfs.Filesystem: {"create", "-u"},
+		zfs.Block:      {"create", "-s", "-V", "16M", "-o", "volmode=none"},
+	} {
+		dataset := pool.Name + "/" + kind.String()
+		zfstest.Run(t, "zfs", append(create, dataset)...)
+		// Each round sets the next value of each property, all in one command.
+		for round := range 60 {
+			set := map[string]string{}
+			for _, name := range zfs.AllowedProperties(kind) {
+				values := zfs.ValuesOf(name)
+				if len(values) == 0 {
+					t.Fatalf("property %s has no values", name)
+				}
+				if zfs.Mutable(name) && round < len(values) {
+					set[name] = values[round]
+				}
+			}
+			if len(set) == 0 {
+				break
+			}
+			setAll(t, dataset, set)
+			for name, want := range set {
+				got := zfstest.Run(t, "zfs", "get", "-Hp", "-o", "value", name, dataset)
+				// Each version prints as "on" what it takes "on" for.
+				if got != want && (name != "xattr" || got != "on") {
+					t.Errorf("%s=%s is printed as %q", name, want, got)
+				}
+			}
+		}
+		for _, name := range zfs.AllowedProperties(kind) {
+			if zfs.Mutable(name) {
+				continue
+			}
+			for _, value := range zfs.ValuesOf(name) {
+				dataset := pool.Name + "/" + name + "-" + value
+				zfstest.Run(t, "zfs", append(create, "-o", name+"="+value, dataset)...)
+				if got := zfstest.Run(t, "zfs", "get", "-Hp", "-o", "value", name, dataset); got != value {
+					t.Errorf("%s=%s is printed as %q", name, value, got)
+				}
+			}
+		}
+	}
+}
+
+// setAll sets properties, and takes those out of set that this version of ZFS does not know.
+func setAll(t *testing.T, dataset string, set map[string]string) {
+	t.Helper()
+	args := []string{"set"}
+	for name, value := range set {
+		args = append(args, name+"="+value)
+	}
+	if exec.CommandContext(t.Context(), "zfs", append(args, dataset)...).Run() == nil {
+		return
+	}
+	for name, value := range set {
+		if out, err := exec.CommandContext(t.Context(), "zfs", "set", name+"="+value, dataset).CombinedOutput(); err != nil {
+			t.Logf("this version refuses %s=%s: %s", name, value, out)
+			delete(set, name)
+		}
+	}
+}
