@@ -32,12 +32,12 @@ func (l *Local) Clone(ctx context.Context, id, source VolumeID, spec CloneSpec) 
 	// Where a filesystem has been made on the source it is on the clone too.
 	spec.Formatted = src.Formatted
 	if spec.Copy || src.Dataset.Pool() != spec.Parent.Pool() {
-		return l.copy(ctx, id, src, spec)
+		return l.copy(ctx, id, src, spec, f.rows[spec.Parent.name])
 	}
-	return l.clone(ctx, id, src, spec)
+	return l.clone(ctx, id, src, spec, f.rows[spec.Parent.name])
 }
 
-func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneSpec) (*Volume, error) {
+func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneSpec, parent row) (*Volume, error) {
 	attributes, err := spec.Attributes.properties()
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneS
 		return nil, fmt.Errorf("clone volume %s: %w", src.ID, err)
 	}
 	target := spec.Parent.volume(id)
-	properties := options(spec.fixed(), spec.native(), attributes)
+	properties := options(spec.fixed(parent), spec.native(), attributes)
 	if spec.Kind == Filesystem || spec.Thick || spec.Size > src.Size {
 		properties = append(properties, options(spec.limits())...)
 	}

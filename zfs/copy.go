@@ -23,7 +23,7 @@ const unfinishedPrefix = ".copy-"
 // dataset of another name, which gets the volume's name when it is whole: a copy
 // that is interrupted leaves no volume, and made again begins anew. ZFS discards
 // by itself what an interrupted receive wrote, also when the power went.
-func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, spec CloneSpec) (*Volume, error) {
+func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, spec CloneSpec, parent row) (*Volume, error) {
 	target := spec.Parent.volume(id)
 	unfinished := Dataset{spec.Parent.name + "/" + unfinishedPrefix + id.id}
 	attributes, err := spec.Attributes.properties()
@@ -38,7 +38,7 @@ func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, spec CloneSp
 		return nil, fmt.Errorf("copy volume %s: %w", src.ID, err)
 	}
 	leaf := snapshot[strings.IndexByte(snapshot, '@')+1:]
-	received := options(spec.fixed(), spec.native(), attributes, []string{propKind + "=" + leaf})
+	received := options(spec.fixed(parent), spec.native(), attributes, []string{propKind + "=" + leaf})
 	err = l.transfer(ctx, snapshot, unfinished, received)
 	err = errors.Join(err, l.zfs(ctx, snapshot, "destroy", "-d", snapshot))
 	if err == nil {

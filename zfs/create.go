@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // Create implements Store.
@@ -38,7 +39,7 @@ func (l *Local) Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, er
 	if err != nil {
 		return nil, err
 	}
-	args = append(args, options(spec.fixed(), spec.native(), attributes)...)
+	args = append(args, options(spec.fixed(f.rows[spec.Parent.name]), spec.native(), attributes)...)
 	if spec.Kind == Filesystem {
 		args = append(args, options(spec.limits())...)
 	}
@@ -64,12 +65,21 @@ func (f *findings) free(id VolumeID, parent Dataset) error {
 	}
 }
 
-// fixed are the properties that every volume of the kind has.
-func (s Spec) fixed() []string {
-	if s.Kind == Block {
-		return []string{"volmode=dev", "snapdev=hidden"}
+// zvolProperties are what every zvol has: no partitions of it appear on the node, and
+// no devices of its snapshots.
+var zvolProperties = []string{"volmode=dev", "snapdev=hidden"}
+
+// fixed are the properties that every volume of the kind has, as far as it does not
+// inherit them. A zvol had better inherit volmode: to set it, ZFS takes the device
+// away and makes it anew, and who opens it at that moment can have it stay away.
+func (s Spec) fixed(parent row) []string {
+	if s.Kind == Filesystem {
+		return []string{"mountpoint=legacy", "canmount=on"}
 	}
-	return []string{"mountpoint=legacy", "canmount=on"}
+	return slices.DeleteFunc(slices.Clone(zvolProperties), func(p string) bool {
+		name, value, _ := strings.Cut(p, "=")
+		return parent[name].value == value
+	})
 }
 
 // native are the properties the caller asked for; a zvol's block size is not among

@@ -39,7 +39,7 @@ func (r row) size(name string) (int64, error) {
 // asked are the properties that find and list ask for.
 var asked = strings.Join([]string{
 	"type", "available", "used", "referenced", "refquota", "refreservation", "volsize", "volblocksize", "origin",
-	"casesensitivity", "normalization", "utf8only",
+	"casesensitivity", "normalization", "utf8only", "volmode", "snapdev",
 	propDriver, propVolume, propKind, propFSType, propFormatted, propSource, propParameters, propLabels,
 }, ",")
 

@@ -66,8 +66,8 @@ func createParent(ctx context.Context, run Runner, driver string, parent Dataset
 	if err := refuseMarked(parent, above, found); err != nil {
 		return 0, err
 	}
-	return ParentCreated, changeParent(ctx, run, parent, "create",
-		"-o", "mountpoint=none", "-o", "canmount=off", "-o", propDriver+"="+driver)
+	properties := options([]string{"mountpoint=none", "canmount=off"}, zvolProperties, []string{propDriver + "=" + driver})
+	return ParentCreated, changeParent(ctx, run, parent, append([]string{"create"}, properties...)...)
 }
 
 // refuseMarked returns an error when the dataset at, which is parent or what is to hold

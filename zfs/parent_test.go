@@ -12,7 +12,7 @@ func TestInitParent(t *testing.T) {
 		pool   = "zpool list -Hp -o name,health tank"
 		parent = "zfs get -Hp -o name,property,value,source type,zfs-csi:driver tank/csi"
 		above  = "zfs get -Hp -o name,property,value,source zfs-csi:driver tank"
-		create = "zfs create -o mountpoint=none -o canmount=off -o zfs-csi:driver=ours tank/csi"
+		create = "zfs create -o mountpoint=none -o canmount=off -o volmode=dev -o snapdev=hidden -o zfs-csi:driver=ours tank/csi"
 		mark   = "zfs set zfs-csi:driver=ours tank/csi"
 	)
 	absent := refuses("cannot open 'tank/csi': dataset does not exist")

@@ -4,6 +4,7 @@ package zfstest
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,7 +97,9 @@ func NewPool(t testing.TB, size int64) *Pool {
 func (p *Pool) Parent(t testing.TB, leaf, driver string) zfs.Dataset {
 	t.Helper()
 	parent := zfs.MustParseDataset(p.Name + "/" + leaf)
-	Run(t, "zfs", "create", "-o", "mountpoint=none", "-o", "canmount=off", "-o", "zfs-csi:driver="+driver, parent.String())
+	if _, err := zfs.InitParent(t.Context(), zfs.Exec{Log: slog.New(slog.DiscardHandler)}, driver, parent); err != nil {
+		t.Fatal(err)
+	}
 	return parent
 }
 
