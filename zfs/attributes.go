@@ -35,6 +35,9 @@ const maxPropertyValue = 8191
 
 // properties returns a as "name=value" arguments, values that are empty left out.
 func (a Attributes) properties() ([]string, error) {
+	if a.Name == "" {
+		return nil, fmt.Errorf("a volume without a name: %w", ErrInvalid)
+	}
 	labels := url.Values{}
 	for key, value := range a.Labels {
 		labels.Set(key, value)
