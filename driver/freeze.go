@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"unsafe"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
+	"github.com/zfs-csi/zfs-csi/filesystem"
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
@@ -100,7 +100,7 @@ func (f *freeze) release() error {
 		return nil
 	}
 	defer unix.Close(f.dir)
-	if err := thaw(f.dir); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: somebody thawed it.
+	if err := filesystem.Thaw(f.dir); err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: somebody thawed it.
 		return fmt.Errorf("let the filesystem go on: %w", err)
 	}
 	return nil
@@ -121,11 +121,7 @@ func (d *Driver) freeze(ctx context.Context, h holding) (int, error) {
 	}
 	dir, err := openRoot(m)
 	if err == nil {
-		// First without the freeze, so that writers are held up for the rest only.
-		if err = unix.Syncfs(dir); err == nil {
-			err = ioctlInt(dir, fsFreeze)
-		}
-		if err == nil {
+		if err = filesystem.Freeze(dir); err == nil {
 			return dir, nil
 		}
 		unix.Close(dir)
@@ -178,7 +174,7 @@ func (d *Driver) thawLeft(ctx context.Context, h holding, m *mountinfo.Info) err
 	dir, err := openRoot(m)
 	if err == nil {
 		defer unix.Close(dir)
-		err = thaw(dir)
+		err = filesystem.Thaw(dir)
 	}
 	switch {
 	case err == nil:
@@ -227,12 +223,4 @@ func openRoot(m *mountinfo.Info) (int, error) {
 		return -1, err
 	}
 	return dir, nil
-}
-
-func thaw(dir int) error { return ioctlInt(dir, fsThaw) }
-
-// ioctlInt runs an ioctl whose argument is a number that does not matter.
-func ioctlInt(fd int, request uint) error {
-	var zero int32
-	return ioctl(fd, request, unsafe.Pointer(&zero))
 }

@@ -6,6 +6,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zfs-csi/zfs-csi/filesystem"
 )
 
 // frozen tells whether a filesystem is at rest, by trying to bring it there.
@@ -14,12 +16,12 @@ func frozen(t *testing.T, path string) bool {
 	dir, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	must(t, err)
 	defer unix.Close(dir)
-	err = ioctlInt(dir, fsFreeze)
+	err = filesystem.Freeze(dir)
 	if errors.Is(err, unix.EBUSY) {
 		return true
 	}
 	must(t, err)
-	must(t, thaw(dir))
+	must(t, filesystem.Thaw(dir))
 	return false
 }
 
@@ -30,7 +32,10 @@ func shutDown(t *testing.T, path string) {
 	must(t, err)
 	defer unix.Close(dir)
 	var noLogFlush uint32 = 2
-	must(t, ioctl(dir, 0x8004587d, unsafe.Pointer(&noLogFlush))) // _IOR('X', 125, __u32) of both filesystems.
+	// _IOR('X', 125, __u32) of both filesystems.
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(dir), 0x8004587d, uintptr(unsafe.Pointer(&noLogFlush))); errno != 0 {
+		t.Fatal(errno)
+	}
 }
 
 func TestQuiesce(t *testing.T) {
@@ -69,7 +74,7 @@ func TestQuiesce(t *testing.T) {
 		dir, err := unix.Open(staging, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		must(n.T, err)
 		defer unix.Close(dir)
-		must(n.T, ioctlInt(dir, fsFreeze))
+		must(n.T, filesystem.Freeze(dir))
 		release, err = quiesce(n.context())
 		must(n.T, err)
 		must(n.T, release())

@@ -72,17 +72,21 @@ func newNode(t *testing.T) *node {
 	must(t, os.Mkdir(nodes, 0o700))
 	// The folder of temporary files may be mounted nodev.
 	must(t, unix.Mount("nodes", nodes, "tmpfs", 0, ""))
-	t.Cleanup(func() {
-		infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
-		must(t, err)
-		for _, m := range slices.Backward(infos) {
-			_ = unix.Unmount(m.Mountpoint, unix.MNT_DETACH) // One may have gone with another.
-		}
-	})
 	s := &devicesStore{Store: fake.New(zfs.MustParseDataset("tank/csi")), t: t, dir: nodes, devices: map[string]string{}}
 	d, err := New(Config{NodeID: "node-1", Store: s, Mounter: &testMounter{}, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	must(t, err)
-	return &node{t, d, s, dir}
+	n := &node{t, d, s, dir}
+	t.Cleanup(n.unmountLeft)
+	return n
+}
+
+// unmountLeft takes away what a test has left mounted.
+func (n *node) unmountLeft() {
+	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(n.dir))
+	must(n.T, err)
+	for _, m := range slices.Backward(infos) {
+		_ = unix.Unmount(m.Mountpoint, unix.MNT_DETACH) // One may have gone with another.
+	}
 }
 
 // newArguments returns a node, with a dataset "v", for calls that come to no mount.
@@ -289,7 +293,8 @@ var (
 
 func run(t *testing.T, name string, args ...string) []byte {
 	t.Helper()
-	out, err := exec.Command(name, args...).CombinedOutput()
+	// Also at the end of the test, when its context has ended.
+	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), name, args...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%s %q: %v: %s", name, args, err, out)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
+	"github.com/zfs-csi/zfs-csi/filesystem"
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
@@ -69,5 +70,5 @@ func (d *Driver) growMounted(ctx context.Context, v *zfs.Volume) error {
 	if m == nil {
 		return refuse("the %s of volume %q can grow only while it is mounted: stage it first", v.FSType, v.ID)
 	}
-	return grow(m.Mountpoint, h)
+	return filesystem.Grow(v.FSType, h.node, m.Mountpoint)
 }

@@ -81,10 +81,10 @@ func mountFault(m *mountinfo.Info, at string, err error) *csi.VolumeHealth_Volum
 		entry.Reason, entry.Message = "MountNotAnswering", fmt.Sprintf("the filesystem at %s does not answer", at)
 	case err != nil:
 		entry.Reason = "FilesystemError"
-		entry.Message = fmt.Sprintf("the filesystem at %s has failed: %v; unstage and stage the volume again to have it checked", at, err)
+		entry.Message = fmt.Sprintf("the filesystem at %s has failed: %v; end what uses the volume so that it is mounted anew, and see the kernel's log", at, err)
 	case hasOption(m.VFSOptions, "shutdown"): // ext4, whose folders can still be read then.
 		entry.Reason = "FilesystemError"
-		entry.Message = fmt.Sprintf("the filesystem at %s was shut down by the kernel; unstage and stage the volume again to have it checked", at)
+		entry.Message = fmt.Sprintf("the filesystem at %s was shut down by the kernel; end what uses the volume so that it is mounted anew, and see the kernel's log", at)
 	case hasOption(m.VFSOptions, "ro"), hasOption(m.VFSOptions, "emergency_ro"):
 		// It was mounted for writing, see NodeStageVolume.
 		entry.Status, entry.Reason = csi.VolumeHealthErrorType_DEGRADED, "FilesystemReadOnly"

@@ -92,6 +92,7 @@ func parsePublication(req *csi.NodePublishVolumeRequest) (publication, error) {
 		p.readOnly = true
 	case csi.VolumeCapability_AccessMode_SINGLE_NODE_SINGLE_WRITER:
 		p.alone = true
+	default: // Any number of targets, as many writers as there are.
 	}
 	return p, nil
 }

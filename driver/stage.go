@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -12,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/zfs-csi/zfs-csi/filesystem"
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
@@ -95,7 +97,11 @@ func (d *Driver) stage(ctx, work context.Context, h holding, s staging) error {
 		if at != nil {
 			return nil
 		}
-		return d.mountVolume(h, s, "zfs", h.volume.Dataset.String(), datasetOptions(s))
+		options, err := datasetOptions(s)
+		if err != nil {
+			return err
+		}
+		return d.mountVolume(h, s, "zfs", h.volume.Dataset.String(), options)
 	}
 	if at == nil {
 		if err := d.makeFilesystem(ctx, work, h); err != nil {
@@ -107,16 +113,28 @@ func (d *Driver) stage(ctx, work context.Context, h holding, s staging) error {
 	}
 	// A clone may be larger than its source. Also after a replay: what was cut off
 	// between mount and growth is done now.
-	return grow(s.path, h)
+	return filesystem.Grow(h.volume.FSType, h.node, s.path)
 }
 
-// datasetOptions are the options of a dataset's mount. What ZFS mounts by itself when
+// datasetFlags are the options of its own that ZFS knows for a mount. It takes others
+// without a word, so that a misspelt one would go unseen.
+var datasetFlags = []string{
+	"xattr", "noxattr", "dirxattr", "saxattr", "nbmand", "nonbmand", "devices", "nodevices", "setuid", "nosetuid",
+	"context", "fscontext", "defcontext", "rootcontext",
+}
+
+// datasetOptions returns the options of a dataset's mount. What ZFS mounts by itself when
 // somebody looks into .zfs/snapshot goes below "mntpoint", as mount.zfs(8) sets it too.
-func datasetOptions(s staging) []string {
-	if strings.Contains(s.path, ",") {
-		return s.flags.data
+func datasetOptions(s staging) ([]string, error) {
+	for _, option := range s.flags.data {
+		if name, _, _ := strings.Cut(option, "="); !slices.Contains(datasetFlags, name) {
+			return nil, invalid(fmt.Errorf("mount flag %q is not one that ZFS knows; beside those of every filesystem it knows %s", option, strings.Join(datasetFlags, ", ")))
+		}
 	}
-	return append(s.flags.data[:len(s.flags.data):len(s.flags.data)], "mntpoint="+s.path)
+	if strings.Contains(s.path, ",") {
+		return s.flags.data, nil
+	}
+	return append(slices.Clone(s.flags.data), "mntpoint="+s.path), nil
 }
 
 // zvolOptions are the options of the mount of a filesystem on a zvol. A clone carries the
@@ -126,7 +144,7 @@ func zvolOptions(h holding, s staging) []string {
 	if h.volume.FSType != "xfs" || hasOption(strings.Join(s.flags.data, ","), "nouuid") {
 		return s.flags.data
 	}
-	return append(s.flags.data[:len(s.flags.data):len(s.flags.data)], "nouuid")
+	return append(slices.Clone(s.flags.data), "nouuid")
 }
 
 // mountVolume mounts the volume at the staging path, and tells a fault in the terms of its use.

@@ -1,7 +1,8 @@
-package driver
+package filesystem
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"unsafe"
@@ -15,8 +16,6 @@ const (
 	ext4ResizeFS  = 0x40086610 // _IOW('f', 16, __u64)
 	xfsGeometryV1 = 0x80705864 // _IOR('X', 100, struct xfs_fsop_geom_v1)
 	xfsGrowData   = 0x4010586e // _IOW('X', 110, struct xfs_growfs_data)
-	fsFreeze      = 0xc0045877 // _IOWR('X', 119, int)
-	fsThaw        = 0xc0045878 // _IOWR('X', 120, int)
 )
 
 // xfsGeometry is struct xfs_fsop_geom_v1.
@@ -37,30 +36,30 @@ type xfsGrowth struct {
 	_         uint32
 }
 
-// grow grows the volume's filesystem, mounted for writing at a path, to the size of its
-// zvol; one that has it is left alone. It asks the kernel itself, which does the whole
-// work for both filesystems: resize2fs(8) and xfs_growfs(8) look for the mount
-// first, and may find one that is read-only.
-func grow(path string, h holding) error {
-	size, err := deviceSize(h.node)
+// Grow grows the filesystem of a type, "ext4" or "xfs", which is on a device and mounted
+// for writing at a path, to the size of the device; one that has it is left alone. It
+// asks the kernel itself, which does the whole work for both: resize2fs(8) and
+// xfs_growfs(8) look for the mount first, and may find one that is read-only.
+func Grow(fsType, device, path string) error {
+	size, err := deviceSize(device)
 	if err != nil {
-		return fmt.Errorf("size of %s: %w", h.node, err)
+		return fmt.Errorf("size of %s: %w", device, err)
 	}
 	dir, err := unix.Open(path, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return fmt.Errorf("grow volume %q: its filesystem at %s cannot be opened: %w", h.volume.ID, path, err)
+		return fmt.Errorf("grow the %s at %s: it cannot be opened: %w", fsType, path, err)
 	}
 	defer unix.Close(dir)
-	switch h.volume.FSType {
+	switch fsType {
 	case "ext4":
-		err = growExt4(dir, h.node, size)
+		err = growExt4(dir, device, size)
 	case "xfs":
 		err = growXFS(dir, size)
 	default:
-		err = fmt.Errorf("how to grow it is not known")
+		err = errors.New("how is not known")
 	}
 	if err != nil {
-		return fmt.Errorf("grow the %s of volume %q at %s to %d bytes: %w", h.volume.FSType, h.volume.ID, path, size, err)
+		return fmt.Errorf("grow the %s at %s to the %d bytes of its device: %w", fsType, path, size, err)
 	}
 	return nil
 }

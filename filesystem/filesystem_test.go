@@ -1,0 +1,124 @@
+package filesystem
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+// file makes a file to be taken for a device.
+func file(t *testing.T, size int64) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "device")
+	must(t, os.WriteFile(path, nil, 0o600))
+	must(t, os.Truncate(path, size))
+	return path
+}
+
+func wantRecognised(t *testing.T, device, want string) {
+	t.Helper()
+	have, err := Recognise(t.Context(), device)
+	if err != nil || have != want {
+		t.Errorf("recognised %q (%v), want %q", have, err, want)
+	}
+}
+
+func TestMakeAndRecognise(t *testing.T) {
+	for fsType := range mkfs {
+		t.Run(fsType, func(t *testing.T) {
+			for _, tool := range []string{"mkfs." + fsType, "blkid"} {
+				if _, err := exec.LookPath(tool); err != nil {
+					t.Skipf("%s is not installed", tool)
+				}
+			}
+			device := file(t, 512<<20)
+			wantRecognised(t, device, Nothing)
+			must(t, Make(t.Context(), fsType, device))
+			wantRecognised(t, device, fsType)
+			must(t, Make(t.Context(), fsType, device))
+			wantRecognised(t, device, fsType)
+			if fsType == "xfs" {
+				poke(t, device, 126, 1) // sb_inprogress
+				wantRecognised(t, device, Unfinished)
+			}
+		})
+	}
+}
+
+func TestRecogniseOthers(t *testing.T) {
+	if _, err := exec.LookPath("blkid"); err != nil {
+		t.Skip("blkid is not installed")
+	}
+	device := file(t, 1<<20)
+	poke(t, device, 510, 0x55, 0xaa)
+	poke(t, device, 446, 0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0)
+	wantRecognised(t, device, "a partition table (dos)")
+
+	device = file(t, 1<<20)
+	poke(t, device, 0, []byte("LUKS\xba\xbe\x00\x01")...)
+	wantRecognised(t, device, "crypto_LUKS")
+}
+
+// A device that cannot be read is not an empty one.
+func TestRecogniseUnreadable(t *testing.T) {
+	for _, device := range []string{filepath.Join(t.TempDir(), "none"), t.TempDir(), file(t, 0)} {
+		if found, err := Recognise(t.Context(), device); err == nil {
+			t.Errorf("%s: recognised %q without an error", device, found)
+		}
+	}
+}
+
+func TestMakeFails(t *testing.T) {
+	if err := Make(t.Context(), "vfat", file(t, 1<<20)); err == nil {
+		t.Error("a filesystem that is not known was made")
+	}
+	if err := Make(t.Context(), "ext4", filepath.Join(t.TempDir(), "none")); err == nil {
+		t.Error("a filesystem was made on nothing")
+	}
+}
+
+// poke writes bytes to a device.
+func poke(t *testing.T, device string, at int64, bytes ...byte) {
+	t.Helper()
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	must(t, err)
+	_, err = f.WriteAt(bytes, at)
+	must(t, errors.Join(err, f.Close()))
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestXFSProfile(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"dax_x86_64.conf", "lts_4.19.conf", "lts_5.10.conf", "lts_5.4.conf", "lts_6.1.conf", "lts_6.12.conf"} {
+		must(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	for kernel, want := range map[string]string{
+		"6.12.94+deb13-cloud-amd64": "",
+		"6.8.0-41-generic":          "lts_6.1.conf",
+		"5.14.0-503.el9":            "lts_5.10.conf",
+		"5.4.1":                     "lts_5.4.conf",
+		"7.0.0":                     "",
+		"3.10.0":                    "",
+		"strange":                   "",
+	} {
+		var options []string
+		if want != "" {
+			options = []string{"-c", "options=" + filepath.Join(dir, want)}
+		}
+		if have := xfsProfile(dir, kernel); !slices.Equal(have, options) {
+			t.Errorf("kernel %s: %q, want %q", kernel, have, options)
+		}
+	}
+	if have := xfsProfile(filepath.Join(dir, "none"), "6.1.0"); have != nil {
+		t.Errorf("without profiles: %q", have)
+	}
+}
