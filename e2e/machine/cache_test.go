@@ -62,7 +62,8 @@ func TestKeyTellsInputsApart(t *testing.T) {
 	if key("a", "bc") == key("ab", "c") || key([]string{"a"}) == key("a") {
 		t.Error("different inputs share a key")
 	}
-	if key(Release{ZFS: "2.1"}, []string{"x"}) != key(Release{ZFS: "2.1"}, []string{"x"}) {
+	first, second := Release{ZFS: "2.1"}, Release{ZFS: "2.1"}
+	if key(first, []string{"x"}) != key(second, []string{"x"}) {
 		t.Error("equal inputs differ in their key")
 	}
 }

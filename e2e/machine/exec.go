@@ -197,12 +197,12 @@ func (p program) watch(ctx context.Context, cmd *exec.Cmd, send func(sig string)
 	}
 	reason = errors.Join(reason, send(sig))
 	select {
-	case <-ended:
+	case err = <-ended:
 	case <-time.After(patience):
-		reason = errors.Join(reason, killGroup(cmd, syscall.SIGKILL))
-		<-ended
+		killErr := killGroup(cmd, syscall.SIGKILL)
+		err = errors.Join(killErr, notExit(<-ended))
 	}
-	return code, reason
+	return code, errors.Join(reason, notExit(err))
 }
 
 // pack writes the program, its scripts and the package's testdata as a tar archive.

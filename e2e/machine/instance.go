@@ -28,6 +28,7 @@ type Instance struct {
 	PID      int           // QEMU's
 	Lasting  bool          // it outlives the program that started it
 	dead     chan struct{} // closed at QEMU's end; nil when another process started it
+	exit     error         // how it ended, once dead is closed
 }
 
 func (i *Instance) image() Image     { return Image{i.ImageDir} }
@@ -152,14 +153,22 @@ func (i *Instance) powerOn(ctx context.Context, extra ...string) (*monitor, erro
 	}
 	i.PID = cmd.Process.Pid
 	go func(dead chan struct{}) {
-		<-ended // how it ended is in its log
+		i.exit = <-ended
 		close(dead)
 	}(i.dead)
 	control, err := dialMonitor(ctx, filepath.Join(i.dir, "qmp.sock"), i.dead)
 	if err != nil {
-		return nil, fmt.Errorf("start QEMU: %w; it says:\n%s", err, lastLines(filepath.Join(i.dir, "qemu.log"), 10))
+		return nil, fmt.Errorf("start QEMU: %w; it says:\n%s", errors.Join(err, i.ended()), lastLines(filepath.Join(i.dir, "qemu.log"), 10))
 	}
 	return control, nil
+}
+
+// ended says how QEMU ended; nil when it runs, or ended well.
+func (i *Instance) ended() error {
+	if i.dead == nil || i.alive() {
+		return nil
+	}
+	return i.exit
 }
 
 // boot starts the machine from its disk, as after a power cut, up to a working sshd.
