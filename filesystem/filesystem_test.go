@@ -42,7 +42,10 @@ func TestMakeAndRecognise(t *testing.T) {
 			wantRecognised(t, device, fsType)
 			if fsType == "xfs" {
 				poke(t, device, 126, 1) // sb_inprogress
-				wantRecognised(t, device, Unfinished)
+				// Newer releases of blkid take it for nothing themselves.
+				if have, err := Recognise(t.Context(), device); err != nil || have != Unfinished && have != Nothing {
+					t.Errorf("recognised %q (%v), want %q or nothing", have, err, Unfinished)
+				}
 			}
 		})
 	}
