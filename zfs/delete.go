@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 //go:embed delete.lua
@@ -25,17 +26,22 @@ type deletion struct {
 	Promoted map[string]string `json:"promoted"`
 }
 
+// glance is how long a process may have a zvol open that only looks at it, as udev's do.
+const glance = 3 * time.Second
+
 // Delete implements Store.
 func (l *Local) Delete(ctx context.Context, id VolumeID) error {
 	var dataset string
 	var users []string
+	start := time.Now()
 	err := patiently(ctx, func() (err error) {
 		users = nil
 		if dataset, err = l.delete(ctx, id); !errors.Is(err, ErrBusy) {
 			return err
 		}
 		var mounted bool
-		if users, mounted = l.users(dataset); mounted {
+		users, mounted = l.users(dataset)
+		if mounted || len(users) > 0 && time.Since(start) > glance {
 			return nil // Patience would be of no use.
 		}
 		return err

@@ -117,9 +117,9 @@ func (l *Local) zfs(ctx context.Context, asked string, args ...string) error {
 	return err
 }
 
-// settle is how long a zvol that nobody seems to use is tried again: when it appears
-// the kernel and udev have it open for a moment.
-const settle = 5 * time.Second
+// settle is how long a zvol that nobody seems to use is tried again: when it appears or
+// changes the kernel and udev have it open for a moment, which is long on a busy node.
+const settle = 15 * time.Second
 
 // patiently calls f until it no longer says ErrBusy, for as long as a zvol may take to settle.
 func patiently(ctx context.Context, f func() error) error {
@@ -131,7 +131,7 @@ func patiently(ctx context.Context, f func() error) error {
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(settle / 50):
+		case <-time.After(settle / 150):
 		}
 	}
 }
