@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/zfs-csi/zfs-csi/filesystem"
+	"github.com/zfs-csi/zfs-csi/driver/filesystem"
 )
 
 // makeFilesystem makes the volume's filesystem on its zvol, if and only if it has never

@@ -11,7 +11,7 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
-	"github.com/zfs-csi/zfs-csi/filesystem"
+	"github.com/zfs-csi/zfs-csi/driver/filesystem"
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 

@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zfs-csi/zfs-csi/filesystem"
+	"github.com/zfs-csi/zfs-csi/driver/filesystem"
 )
 
 // frozen tells whether a filesystem is at rest, by trying to bring it there.

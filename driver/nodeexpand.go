@@ -6,7 +6,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 
-	"github.com/zfs-csi/zfs-csi/filesystem"
+	"github.com/zfs-csi/zfs-csi/driver/filesystem"
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
@@ -70,5 +70,5 @@ func (d *Driver) growMounted(ctx context.Context, v *zfs.Volume) error {
 	if m == nil {
 		return refuse("the %s of volume %q can grow only while it is mounted: stage it first", v.FSType, v.ID)
 	}
-	return filesystem.Grow(v.FSType, h.node, m.Mountpoint)
+	return filesystem.Grow(h.node, m.Mountpoint)
 }

@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/zfs-csi/zfs-csi/filesystem"
+	"github.com/zfs-csi/zfs-csi/driver/filesystem"
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
@@ -113,7 +113,7 @@ func (d *Driver) stage(ctx, work context.Context, h holding, s staging) error {
 	}
 	// A clone may be larger than its source. Also after a replay: what was cut off
 	// between mount and growth is done now.
-	return filesystem.Grow(h.volume.FSType, h.node, s.path)
+	return filesystem.Grow(h.node, s.path)
 }
 
 // datasetFlags are the options of its own that ZFS knows for a mount. It takes others

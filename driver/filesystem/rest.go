@@ -29,5 +29,8 @@ func Thaw(dir int) error { return ioctlInt(dir, thawRequest) }
 // ioctlInt runs an ioctl whose argument is a number that does not matter.
 func ioctlInt(fd int, request uint) error {
 	var zero int32
-	return ioctl(fd, request, unsafe.Pointer(&zero))
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), uintptr(request), uintptr(unsafe.Pointer(&zero))); errno != 0 {
+		return errno
+	}
+	return nil
 }
