@@ -53,7 +53,7 @@ var mkfsArgs = []string{"-q", "-F", "-L", "machine", "-m", "0", "-N", "400000", 
 // findImage returns the image of a release, built if there is none.
 func findImage(ctx context.Context, cache Cache, release Release) (Image, error) {
 	sum := key(release, machinePackages, moduleBuildPackages, mmdebstrapArgs, buildEnvironment, mkfsArgs, diskSize,
-		assetText("prepare.sh"), assetText("customise.sh"), assetText("init"))
+		assetText("prepare.sh"), assetText("backports.sh"), assetText("customise.sh"), assetText("init"))
 	name := fmt.Sprintf("image-zfs%s-%s-%s", release.ZFS, release.Suite, sum)
 	dir, err := cache.entry(ctx, name, func(ctx context.Context, dir string) error {
 		return buildImage(ctx, Image{dir}, release)

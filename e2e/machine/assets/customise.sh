@@ -69,14 +69,16 @@ mkdir -p "$root/etc/systemd/system-generators"
 ln -sf /dev/null "$root/etc/systemd/system-generators/systemd-ssh-generator"
 rm -f "$root/etc/motd" "$root/var/log/lastlog"
 
-# The initrd: a static busybox and the driver of the disk; everything else the
-# kernel has built in.
+# The initrd: a static busybox and what leads to the disk, as far as the kernel
+# has it not built in (6.12 has virtio_pci, 6.1 has not).
 mkdir -p "$root/tmp/initrd/bin" "$root/tmp/initrd/dev" "$root/tmp/initrd/root" "$root/tmp/initrd/modules"
 cp "$root/bin/busybox" "$root/tmp/initrd/bin/busybox"
 cp "$(dirname "$0")/init" "$root/tmp/initrd/init"
 chmod 755 "$root/tmp/initrd/init"
 index=10
-chroot "$root" modprobe --set-version "$kernel" --show-depends virtio_blk | while read -r verb module _; do
+for module in virtio_pci virtio_blk ext4; do
+	chroot "$root" modprobe --set-version "$kernel" --show-depends "$module"
+done | awk '!seen[$0]++' | while read -r verb module _; do
 	[ "$verb" = insmod ] || continue
 	target="$root/tmp/initrd/modules/$index-$(basename "${module%.xz}")"
 	case $module in
