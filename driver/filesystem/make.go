@@ -23,12 +23,23 @@ func Make(ctx context.Context, fsType, device string) error {
 	if fsType == "xfs" {
 		args = append(slices.Clone(args), xfsFeatures(xfsProfiles)...)
 	}
-	out, err := exec.CommandContext(ctx, "mkfs."+fsType, append(slices.Clone(args), device)...).CombinedOutput()
+	out, err := run(ctx, "mkfs."+fsType, append(slices.Clone(args), device))
+	if err != nil && bytes.Contains(out, []byte(prezeroed)) {
+		without := slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return strings.Contains(arg, prezeroed) })
+		out, err = run(ctx, "mkfs."+fsType, append(without, device))
+	}
 	if err != nil {
 		return fmt.Errorf("make %s on %s: %w: %s", fsType, device, err, bytes.TrimSpace(out))
 	}
 	return nil
 }
+
+func run(ctx context.Context, name string, args []string) ([]byte, error) {
+	return exec.CommandContext(ctx, name, args...).CombinedOutput()
+}
+
+// prezeroed is an option of mke2fs that e2fsprogs has since 1.47; older ones name it in their refusal.
+const prezeroed = "assume_storage_prezeroed"
 
 // mkfs are the options with which the filesystems are made.
 var mkfs = map[string][]string{
@@ -37,7 +48,7 @@ var mkfs = map[string][]string{
 	// device is discarded first, which leaves it all zeros on ZFS: so inode tables need
 	// not be zeroed, neither now nor by the kernel in the weeks after ("lazy"), which
 	// would write to every clone.
-	"ext4": {"-q", "-F", "-m0", "-b4096", "-Ediscard,assume_storage_prezeroed=1"},
+	"ext4": {"-q", "-F", "-m0", "-b4096", "-Ediscard," + prezeroed + "=1"},
 	// -f: what may be there is a mkfs of our own that did not end. Sectors of 4 KiB: the
 	// default would follow the zvol's block size, which XFS cannot take, down to 512.
 	"xfs": {"-q", "-f", "-ssize=4096"},
