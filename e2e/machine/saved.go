@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 )
 
 // Saved is a machine stopped after its boot: a disk that no longer changes and
@@ -63,7 +64,7 @@ func save(ctx context.Context, cache Cache, saved Saved) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, instance.remove()) }()
-	latest := func() string { return lastLines(instance.console(), 1) }
+	latest := func() string { return strings.TrimSpace(lastLines(instance.console(), 1)) }
 	var control *monitor
 	if err := step(ctx, "boot the machine", latest, func(ctx context.Context) error {
 		control, err = instance.boot(ctx)

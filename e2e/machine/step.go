@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -31,11 +32,11 @@ func step(ctx context.Context, title string, state func() string, work func(cont
 			case <-stop:
 				return
 			case <-ticker.C:
-				line := ""
+				line := fmt.Sprintf("%s, %.0f s", title, time.Since(start).Seconds())
 				if state != nil {
-					line = fmt.Sprintf(": %.90s", state())
+					line = fmt.Sprintf("%s: %.90s", line, state())
 				}
-				say("%s, %.0f s%s", title, time.Since(start).Seconds(), line)
+				say("%s", strings.TrimSuffix(line, ": "))
 			}
 		}
 	}()
