@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/moby/sys/mountinfo"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -61,7 +62,7 @@ func serve(t *testing.T) *service {
 func (s *service) start(c driver.Config) {
 	s.Helper()
 	s.log = &logBuffer{}
-	c.Version, c.NodeID, c.Store = "v1.2.3", "node-1", s.store
+	c.Version, c.NodeID, c.Store, c.Mounter = "v1.2.3", "node-1", s.store, bare{}
 	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	d, err := driver.New(c)
 	if err != nil {
@@ -90,6 +91,12 @@ func (s *service) start(c driver.Config) {
 	})
 	s.ControllerClient, s.IdentityClient = csi.NewControllerClient(conn), csi.NewIdentityClient(conn)
 }
+
+// bare is a machine without mounts: what others test on this one at the same time does not show.
+type bare struct{ driver.Mounter }
+
+// Mounts implements driver.Mounter.
+func (bare) Mounts() ([]*mountinfo.Info, error) { return nil, nil }
 
 // note remembers the calls to the store, the sweep at start aside.
 func (s *service) note(op string, _ zfs.VolumeID) error {
