@@ -20,46 +20,51 @@ import (
 // about volumes that were never there, and in time.
 func (s *stack) unavailable(existing string) {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(s.ctx(), 20*time.Second)
-	defer cancel()
 	for _, id := range []string{existing, "absent"} {
-		_, err := s.CreateVolume(ctx, dataset.request(id))
+		_, err := s.CreateVolume(s.soon(), dataset.request(id))
 		s.code(err, codes.Unavailable)
-		_, err = s.CreateVolume(ctx, dataset.cloneRequest("x", id))
+		_, err = s.CreateVolume(s.soon(), dataset.cloneRequest("x", id))
 		s.code(err, codes.Unavailable)
-		_, err = s.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: id})
+		_, err = s.DeleteVolume(s.soon(), &csi.DeleteVolumeRequest{VolumeId: id})
 		s.code(err, codes.Unavailable)
-		_, err = s.ControllerExpandVolume(ctx, &csi.ControllerExpandVolumeRequest{
+		_, err = s.ControllerExpandVolume(s.soon(), &csi.ControllerExpandVolumeRequest{
 			VolumeId: id, CapacityRange: &csi.CapacityRange{RequiredBytes: 64 * mib},
 		})
 		s.code(err, codes.Unavailable)
-		_, err = s.ControllerGetVolume(ctx, &csi.ControllerGetVolumeRequest{VolumeId: id})
+		_, err = s.ControllerGetVolume(s.soon(), &csi.ControllerGetVolumeRequest{VolumeId: id})
 		s.code(err, codes.Unavailable)
-		_, err = s.ValidateVolumeCapabilities(ctx, &csi.ValidateVolumeCapabilitiesRequest{
+		_, err = s.ValidateVolumeCapabilities(s.soon(), &csi.ValidateVolumeCapabilitiesRequest{
 			VolumeId: id, VolumeCapabilities: []*csi.VolumeCapability{dataset.capability},
 		})
 		s.code(err, codes.Unavailable)
-		_, err = s.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{
+		_, err = s.NodeStageVolume(s.soon(), &csi.NodeStageVolumeRequest{
 			VolumeId: id, StagingTargetPath: s.dir, VolumeCapability: dataset.capability,
 		})
 		s.code(err, codes.Unavailable)
 	}
-	_, err := s.ListVolumes(ctx, &csi.ListVolumesRequest{})
+	_, err := s.ListVolumes(s.soon(), &csi.ListVolumesRequest{})
 	s.code(err, codes.Unavailable)
-	_, err = s.GetCapacity(ctx, &csi.GetCapacityRequest{})
+	_, err = s.GetCapacity(s.soon(), &csi.GetCapacityRequest{})
 	s.code(err, codes.Unavailable)
-	health, err := s.ControllerGetVolumeHealth(ctx, &csi.ControllerGetVolumeHealthRequest{VolumeId: existing})
+	health, err := s.ControllerGetVolumeHealth(s.soon(), &csi.ControllerGetVolumeHealthRequest{VolumeId: existing})
 	s.must(err)
 	s.unwell(health.GetVolumeHealth(), csi.VolumeHealthErrorType_INACCESSIBLE)
-	storage, err := s.NodeGetStorageHealth(ctx, &csi.NodeGetStorageHealthRequest{})
+	storage, err := s.NodeGetStorageHealth(s.soon(), &csi.NodeGetStorageHealthRequest{})
 	s.must(err)
 	if len(storage.GetBackendHealth()) == 0 || storage.GetBackendHealth()[0].GetStatus() != csi.StorageHealthErrorType_STORAGE_UNREACHABLE {
 		s.Errorf("the storage's health is %v, want unreachable", storage)
 	}
-	probe, err := s.Probe(ctx, &csi.ProbeRequest{})
+	probe, err := s.Probe(s.soon(), &csi.ProbeRequest{})
 	if err == nil && probe.GetReady().GetValue() {
 		s.Error("the driver says it is ready")
 	}
+}
+
+// soon returns a context for one call that is not to wait for a pool.
+func (s *stack) soon() context.Context {
+	ctx, cancel := context.WithTimeout(s.ctx(), 20*time.Second)
+	s.Cleanup(cancel)
+	return ctx
 }
 
 // unwell checks the one entry of a volume's health.

@@ -55,9 +55,12 @@ type stack struct {
 }
 
 // newStack starts a driver. It stops when the test ends, and the test fails unless
-// the pools then are as empty as they were.
+// the pools then are as empty as they were. The test runs beside others: most of the
+// time it waits for transaction groups.
 func newStack(t *testing.T) *stack {
 	t.Helper()
+	zfstest.Need(t)
+	t.Parallel()
 	first, second := zfstest.NewPool(t, poolSize), zfstest.NewPool(t, poolSize)
 	s := &stack{
 		T:       t,
