@@ -61,8 +61,19 @@ func (d *Driver) make(ctx, work context.Context, c creation) (*zfs.Volume, error
 	if errors.Is(err, zfs.ErrNotOurs) {
 		return nil, invalid(fmt.Errorf("source of the clone: %w", err))
 	}
+	if errors.Is(err, zfs.ErrNotFound) {
+		return nil, fmt.Errorf("source of the clone: %w on node %q; a clone is made on the node of its source", err, d.config.NodeID)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("source of the clone: %w", err)
+	}
+	if source.FSType != "" && !source.Formatted {
+		// Perhaps its filesystem is being made right now, and half of one is none.
+		release, taken := d.locks.try(onNode(source.ID.String()), "")
+		if release == nil {
+			return nil, status.Errorf(codes.Aborted, "an operation on volume %q is still running; try again when it has ended", taken)
+		}
+		defer release()
 	}
 	if spec.Size, err = c.cloneSize(source); err != nil {
 		return nil, err

@@ -99,6 +99,9 @@ func (r Result) fault(c Command, asked ...string) error {
 	if _, reason, ok := strings.Cut(string(r.Stderr), "Channel program execution failed:"); ok {
 		return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], failure{asked[0], strings.TrimSpace(reason)}.err())
 	}
+	if reason, ok := strings.CutPrefix(firstLine(r.Stderr), "cannot receive new filesystem stream: "); ok {
+		return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], failure{asked[0], reason}.err())
+	}
 	if firstLine(r.Stderr) == "could not find any snapshots to destroy; check snapshot names." {
 		return fmt.Errorf("%s %s: no such snapshot: %w", c.Name, c.Args[0], ErrNotFound)
 	}

@@ -94,7 +94,7 @@ func (l *Local) snapshotAtRest(ctx context.Context, src *Volume, kind string, qu
 	}
 	leaf := l.snapshotName(kind)
 	name := src.Dataset.name + "@" + leaf
-	err := l.zfs(ctx, src.Dataset.name, "snapshot", "-o", propKind+"="+leaf, name)
+	_, err := l.run(ctx, Command{Name: "zfs", Args: []string{"snapshot", "-o", propKind + "=" + leaf, name}}, src.Dataset.name, name)
 	releaseErr := release()
 	if err == nil && releaseErr != nil {
 		// The snapshot alone is worth nothing; what went wrong first is told.

@@ -30,6 +30,8 @@ func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, spec CloneSp
 	if err != nil {
 		return nil, err
 	}
+	l.copying.RLock()
+	defer l.copying.RUnlock()
 	if err := l.discard(ctx, unfinished); err != nil {
 		return nil, err
 	}
@@ -76,7 +78,8 @@ func (l *Local) transfer(ctx context.Context, snapshot string, target Dataset, r
 	closeErr := reader.Close()
 	sendErr := <-sent
 	if receiveErr != nil {
-		return fmt.Errorf("receive: %w", receiveErr)
+		// One of the two is the cause of the other.
+		return errors.Join(receiveErr, sendErr)
 	}
 	return errors.Join(sendErr, closeErr)
 }
@@ -90,10 +93,10 @@ func (l *Local) finish(ctx context.Context, unfinished Dataset, leaf string, tar
 	if err := l.limit(ctx, unfinished, spec.Spec); err != nil {
 		return err
 	}
-	if err := l.zfs(ctx, unfinished.name, "inherit", propKind, unfinished.name); err != nil {
+	if err := l.change(ctx, unfinished, "rename", unfinished.name, target.name); err != nil {
 		return err
 	}
-	return l.change(ctx, unfinished, "rename", unfinished.name, target.name)
+	return l.zfs(ctx, target.name, "inherit", propKind, target.name)
 }
 
 // discard removes an unfinished copy, if there is one.

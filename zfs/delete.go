@@ -17,7 +17,8 @@ var deleteProgram string
 // deletion is the result of deleteProgram.
 type deletion struct {
 	// Status is "deleted", "absent", or why nothing was deleted: "unmarked" (the
-	// parent in Dataset), "foreign", "dependent" or "held" (by What), "busy", "failed" (with Errno).
+	// parent in Dataset), "foreign", "dependent" or "held" (by What), "busy", "unknown"
+	// (whether it is busy), "failed" (with Errno).
 	Status  string `json:"status"`
 	Dataset string `json:"dataset"`
 	What    string `json:"what"`
@@ -64,7 +65,13 @@ func (l *Local) delete(ctx context.Context, id VolumeID) (dataset string, err er
 			faults = append(faults, err)
 			continue
 		}
-		d, err := l.deleteIn(ctx, pool, id)
+		d, err := l.deleteIn(ctx, pool, id, "first")
+		if err == nil && d.Status == "unknown" {
+			if users, _ := l.users(d.Dataset); len(users) > 0 {
+				return d.Dataset, fmt.Errorf("volume %s: %s: %w", id, d.Dataset, ErrBusy)
+			}
+			d, err = l.deleteIn(ctx, pool, id, "looked")
+		}
 		if err != nil {
 			return "", fmt.Errorf("delete volume %s: %w", id, err)
 		}
@@ -78,6 +85,9 @@ func (l *Local) delete(ctx context.Context, id VolumeID) (dataset string, err er
 			if err == nil {
 				err = errors.Join(f.faults...)
 			}
+			if err == nil {
+				err = fmt.Errorf("parent %s had no marker when the volume was looked for; try again: %w", d.Dataset, ErrUnavailable)
+			}
 			faults = append(faults, err)
 		default:
 			return d.Dataset, d.err(id)
@@ -87,8 +97,8 @@ func (l *Local) delete(ctx context.Context, id VolumeID) (dataset string, err er
 }
 
 // deleteIn runs the program for the parents in one pool.
-func (l *Local) deleteIn(ctx context.Context, pool string, id VolumeID) (deletion, error) {
-	args := []string{"program", "-j", "-t", "100000000", "-m", "104857600", pool, "-", l.driver, id.id}
+func (l *Local) deleteIn(ctx context.Context, pool string, id VolumeID, looked string) (deletion, error) {
+	args := []string{"program", "-j", "-t", "100000000", "-m", "104857600", pool, "-", l.driver, id.id, looked}
 	for _, p := range l.parents {
 		if p.Pool() == pool {
 			args = append(args, p.name)

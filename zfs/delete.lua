@@ -1,11 +1,12 @@
--- Deletes a volume, whatever was cloned from it, in one transaction group: either all
--- of it happens or none, also when the power goes. See zfs-program(8).
+-- Deletes a volume, whatever was cloned from it, in one transaction group, so that a
+-- crash falls before or after and never between. See zfs-program(8).
 --
--- Arguments: the driver's name, the volume's ID, and its possible parents in this pool.
+-- Arguments: the driver's name, the volume's ID, "looked" when the caller has seen that
+-- nobody uses the volume, and its possible parents in this pool.
 -- Result: {status=..., dataset=..., ...}; the statuses are those of deletion in delete.go.
 
 local argv = (...)["argv"]
-local driver, id = argv[1], argv[2]
+local driver, id, looked = argv[1], argv[2], argv[3] == "looked"
 
 -- own returns a user property's value when it was set on the dataset itself.
 local function own(dataset, property)
@@ -35,12 +36,12 @@ end
 
 -- A volume's absence counts only where its parent is there and marked.
 local dataset, copy
-for i = 3, #argv do
+for i = 4, #argv do
   local parent = argv[i]
   if not zfs.exists(parent) or own(parent, "zfs-csi:driver") ~= driver then
     return {status = "unmarked", dataset = parent}
   end
-  if zfs.exists(parent .. "/" .. id) then
+  if dataset == nil and zfs.exists(parent .. "/" .. id) then
     dataset = parent .. "/" .. id
   end
   if zfs.exists(parent .. "/.copy-" .. id) then
@@ -48,17 +49,24 @@ for i = 3, #argv do
   end
 end
 
--- What an interrupted copy left below the name goes with it.
-if copy ~= nil then
-  for _, snapshot in ipairs(all(zfs.list.snapshots(copy))) do
-    zfs.sync.destroy(snapshot)
+-- What an interrupted copy left below the name goes with the volume.
+local function discard()
+  if copy == nil or own(copy, "zfs-csi:kind") == nil then
+    return 0
   end
-  local errno = zfs.sync.destroy(copy)
+  for _, snapshot in ipairs(all(zfs.list.snapshots(copy))) do
+    local errno = zfs.sync.destroy(snapshot)
+    if errno ~= 0 then
+      return errno
+    end
+  end
+  return zfs.sync.destroy(copy)
+end
+if dataset == nil then
+  local errno = discard()
   if errno ~= 0 then
     return {status = "failed", dataset = copy, errno = errno}
   end
-end
-if dataset == nil then
   return {status = "absent"}
 end
 if own(dataset, "zfs-csi:volume") == nil then
@@ -75,16 +83,26 @@ for _, snapshot in ipairs(snapshots) do
   if zfs.get_prop(snapshot, "userrefs") > 0 then
     return {status = "held", dataset = dataset, what = snapshot}
   end
-  for clone in zfs.list.clones(snapshot) do
+  local clones = all(zfs.list.clones(snapshot))
+  for _, clone in ipairs(clones) do
     if own(clone, "zfs-csi:volume") == nil then
       return {status = "dependent", dataset = dataset, what = clone}
     end
   end
+  -- One that is being sent, or looked into below .zfs, cannot be destroyed.
+  if #clones == 0 and zfs.check.destroy(snapshot) ~= 0 then
+    return {status = "busy", dataset = dataset}
+  end
 end
 -- A rollback's check is the one that tells a dataset in use apart from one that has
--- snapshots; of its other answers none matters here.
-if zfs.check.rollback(dataset) == EBUSY then
+-- snapshots. It does not get as far where the newest snapshot is of this transaction
+-- group, or older than a bookmark: then only the caller can look, and comes again.
+local rollback = zfs.check.rollback(dataset)
+if rollback == EBUSY then
   return {status = "busy", dataset = dataset}
+end
+if (rollback == EAGAIN or rollback == EEXIST) and not looked then
+  return {status = "unknown", dataset = dataset}
 end
 
 -- Snapshots that nothing was cloned from go with their volume. They must go first:
@@ -145,4 +163,6 @@ end
 if origin ~= nil and zfs.exists(origin) and own(origin, "zfs-csi:kind") ~= nil then
   zfs.sync.destroy({origin, defer = true})
 end
+-- Should this fail, the sweep of the next process finds it.
+discard()
 return {status = "deleted", dataset = dataset, promoted = promoted}

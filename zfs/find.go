@@ -89,10 +89,12 @@ func (l *Local) find(ctx context.Context, ids ...VolumeID) (*findings, error) {
 			f.fail(p, err)
 			continue
 		}
-		names = append(names, p.name)
 		for _, id := range ids {
 			names = append(names, p.volume(id).name)
 		}
+		// Last, since ZFS looks at them in this order: a parent that is there proves that
+		// its pool was, when the volumes were looked for.
+		names = append(names, p.name)
 	}
 	if len(names) == 0 {
 		return f, nil

@@ -35,7 +35,10 @@ func Make(ctx context.Context, fsType, device string) error {
 }
 
 func run(ctx context.Context, name string, args []string) ([]byte, error) {
-	return exec.CommandContext(ctx, name, args...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, name, args...)
+	// A signal for the driver's process group is not for it: it runs to its end.
+	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
+	return cmd.CombinedOutput()
 }
 
 // prezeroed is an option of mke2fs that e2fsprogs has since 1.47; older ones name it in their refusal.

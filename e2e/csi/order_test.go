@@ -151,7 +151,8 @@ func (s *stack) inside(k kind, id string, f func(path string)) {
 	dir := s.TempDir()
 	s.must(unix.Mount(name, dir, "zfs", 0, ""))
 	f(dir)
-	s.must(unix.Unmount(dir, 0))
+	// A command that another test starts just now holds all that is open, for a moment.
+	s.eventually("it is unmounted", func() error { return unix.Unmount(dir, 0) })
 }
 
 // exists tells whether a dataset is there.
