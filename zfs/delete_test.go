@@ -1,0 +1,78 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// runnerFunc is a Runner that is a function.
+type runnerFunc func(Command) Result
+
+func (f runnerFunc) Run(_ context.Context, c Command) (Result, error) { return f(c), nil }
+
+// newUsable returns a store on tank/csi whose pool is imported, as far as the kernel tells.
+func newUsable(t *testing.T, run runnerFunc) *Local {
+	t.Helper()
+	l, err := NewLocal(LocalConfig{Driver: "ours", Parents: []Dataset{{"tank/csi"}}, Runner: run, DeviceDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.kstat = t.TempDir()
+	if err := os.Mkdir(filepath.Join(l.kstat, "tank"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(l.kstat, "tank", "state"), []byte("ONLINE\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// TestDeleteMarkerComesBack: a parent that is marked just after the deletion found it
+// unmarked is no proof that the volume is gone.
+func TestDeleteMarkerComesBack(t *testing.T) {
+	l := newUsable(t, func(c Command) Result {
+		if c.Args[0] == "program" {
+			return says(`{"return":{"status":"unmarked","dataset":"tank/csi"}}`)
+		}
+		return says("tank/csi\ttype\tfilesystem\t-", "tank/csi\tzfs-csi:driver\tours\tlocal")
+	})
+	if err := l.Delete(t.Context(), VolumeID{"a"}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("deletion says %v, want %v", err, ErrUnavailable)
+	}
+}
+
+// TestExportedWhileLooking: a pool that goes away between two names that ZFS is asked
+// for leaves the first of them absent, which proves nothing.
+func TestExportedWhileLooking(t *testing.T) {
+	l := newUsable(t, func(c Command) Result {
+		// ZFS takes the names in their order, and the pool goes after the first.
+		first := c.Args[len(c.Args)-2]
+		if first == "tank/csi" {
+			r := says("tank/csi\ttype\tfilesystem\t-", "tank/csi\tzfs-csi:driver\tours\tlocal")
+			r.Stderr = []byte("cannot open 'tank/csi/a': dataset does not exist\n")
+			return r
+		}
+		return Result{ExitCode: 1, Stderr: []byte("cannot open 'tank/csi/a': dataset does not exist\ncannot open 'tank/csi': dataset does not exist\n")}
+	})
+	if _, err := l.Get(t.Context(), VolumeID{"a"}); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("the volume is %v, want %v", err, ErrUnavailable)
+	}
+}
+
+// TestCauses: room that is missing is told as that, whatever was to be made.
+func TestCauses(t *testing.T) {
+	for _, c := range []struct {
+		command, stderr string
+	}{
+		{"snapshot", "cannot create snapshot 'tank/csi/a@s': out of space"},
+		{"receive", "cannot receive new filesystem stream: out of space"},
+	} {
+		err := refuses(c.stderr).fault(Command{Name: "zfs", Args: []string{c.command}}, "tank/csi/a", "tank/csi/a@s")
+		if !errors.Is(err, ErrNoSpace) {
+			t.Errorf("%q is %v, want %v", c.stderr, err, ErrNoSpace)
+		}
+	}
+}
