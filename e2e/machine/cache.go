@@ -91,7 +91,7 @@ func lockFile(ctx context.Context, path, why string) (*os.File, error) {
 		return nil, fmt.Errorf("open a lock: %w", err)
 	}
 	said := false
-	for {
+	for start := time.Now(); ; {
 		err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 		if err == nil {
 			return file, nil
@@ -99,14 +99,14 @@ func lockFile(ctx context.Context, path, why string) (*os.File, error) {
 		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), file.Close())
 		}
-		if !said {
+		if !said && time.Since(start) > 2*time.Second {
 			say("%s; waiting for it", why)
 			said = true
 		}
 		select {
 		case <-ctx.Done():
 			return nil, errors.Join(ctx.Err(), file.Close())
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
