@@ -23,8 +23,8 @@ TESTFLAGS ?=
 
 # In emulation everything is several times slower. The machine's own deadline comes
 # after go test's, which tells more: it shows where the tests hang.
-REAL_TIMEOUT ?= 25m
-export ZFS_CSI_DEADLINE ?= 30m
+REAL_TIMEOUT ?= 40m
+export ZFS_CSI_DEADLINE ?= 45m
 
 .PHONY: help
 help: ## this list

@@ -20,7 +20,7 @@ import (
 func eachType(t *testing.T, test func(n *node, u use)) {
 	for _, fsType := range []string{"ext4", "xfs"} {
 		t.Run(fsType, func(t *testing.T) {
-			for _, tool := range []string{"mkfs." + fsType, "losetup", "blkid"} {
+			for _, tool := range []string{"mkfs.ext4", "mkfs.xfs", "losetup", "blkid", "wipefs"} {
 				if _, err := exec.LookPath(tool); err != nil {
 					t.Skipf("%s is not installed", tool)
 				}
