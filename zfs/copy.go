@@ -55,7 +55,7 @@ func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, spec CloneSp
 // transfer sends a snapshot into a dataset that is not there yet. Large blocks are
 // kept; the stream is not compressed, so that the target's own compression applies.
 func (l *Local) transfer(ctx context.Context, snapshot string, target Dataset, received []string) error {
-	ctx, cancel := context.WithCancel(ctx)
+	sending, cancel := context.WithCancel(ctx)
 	defer cancel()
 	reader, writer, err := os.Pipe()
 	if err != nil {
@@ -66,7 +66,7 @@ func (l *Local) transfer(ctx context.Context, snapshot string, target Dataset, r
 
 	sent := make(chan error, 1)
 	go func() {
-		_, err := l.run(ctx, Command{Name: "zfs", Args: []string{"send", "-L", snapshot}, Stdout: progress}, snapshot)
+		_, err := l.run(sending, Command{Name: "zfs", Args: []string{"send", "-L", snapshot}, Stdout: progress}, snapshot)
 		sent <- errors.Join(err, writer.Close())
 	}()
 	args := append(append([]string{"receive", "-u"}, received...), target.name)
@@ -77,11 +77,11 @@ func (l *Local) transfer(ctx context.Context, snapshot string, target Dataset, r
 	// Without a reader a sender that is still writing ends.
 	closeErr := reader.Close()
 	sendErr := <-sent
-	if receiveErr != nil {
-		// One of the two is the cause of the other.
-		return errors.Join(receiveErr, sendErr)
+	if receiveErr != nil && sending.Err() != nil && errors.Is(sendErr, sending.Err()) {
+		return receiveErr
 	}
-	return errors.Join(sendErr, closeErr)
+	// Where both failed, one is the cause of the other.
+	return errors.Join(receiveErr, sendErr, closeErr)
 }
 
 // finish makes a copy that is whole the volume that was asked for.
