@@ -2,7 +2,9 @@ package csi_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 
@@ -39,6 +41,9 @@ func block() *csi.VolumeCapability {
 		AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_MULTI_WRITER},
 	}
 }
+
+// onZvol tells whether it is a filesystem on a zvol.
+func (k kind) onZvol() bool { return k.capability.GetMount().GetFsType() != "" }
 
 // request asks for an empty volume.
 func (k kind) request(name string) *csi.CreateVolumeRequest {
@@ -104,22 +109,31 @@ func (s *stack) unpublish(ids ...string) {
 	}
 }
 
-// textSize is the size of the text that write leaves, in bytes.
-const textSize = 4096
+// textSize is how much write leaves, in bytes: more than the slack of sameSpace, so that
+// no moment of a volume that is left over goes unseen.
+const textSize = 256 << 10
+
+// content returns what a text is kept as: the text, a zero, and bytes that follow
+// from it and that no compression makes fewer.
+func content(text string) []byte {
+	b := make([]byte, textSize)
+	fill := rand.NewChaCha8(sha256.Sum256([]byte(text)))
+	_, _ = fill.Read(b[copy(b, text)+1:]) // never fails
+	return b
+}
 
 // write leaves a text in a published volume, on stable storage.
 func (s *stack) write(path, text string) {
 	s.Helper()
 	f := s.open(path, os.O_WRONLY|os.O_CREATE)
 	defer f.Close()
-	b := make([]byte, textSize)
-	copy(b, text)
-	_, err := f.WriteAt(b, 0)
+	_, err := f.WriteAt(content(text), 0)
 	s.must(err)
 	s.must(f.Sync())
 }
 
-// read returns the text that write left in a published volume, past the page cache.
+// read returns the text that write left in a published volume, past the page cache, when
+// every byte is as it was left.
 func (s *stack) read(path string) string {
 	s.Helper()
 	f := s.open(path, os.O_RDONLY)
@@ -127,7 +141,11 @@ func (s *stack) read(path string) string {
 	s.must(unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
 	b, err := io.ReadAll(io.LimitReader(f, textSize))
 	s.must(err)
-	return string(bytes.TrimRight(b, "\x00"))
+	text, _, _ := bytes.Cut(b, []byte{0})
+	if !bytes.Equal(b, content(string(text))) {
+		return "something that was never written as a whole, beginning " + string(b[:min(16, len(b))])
+	}
+	return string(text)
 }
 
 // open opens what keeps the text. A zvol that has just appeared is busy for a moment.
