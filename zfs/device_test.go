@@ -32,6 +32,12 @@ func newKernel(t *testing.T) *kernel {
 		t.Skip("only root can make device nodes")
 	}
 	k := &kernel{t: t, names: map[uint64]string{}, devices: newDevices(filepath.Join(t.TempDir(), "own"))}
+	t.Cleanup(func() {
+		// Where temporary files are on a mount without devices, the folder has one of its own.
+		if err := unix.Unmount(k.dir, unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
+			t.Error(err)
+		}
+	})
 	k.sys, k.dev, k.ask = t.TempDir(), t.TempDir(), k.answer
 	k.addOther("vda")
 	return k
