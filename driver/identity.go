@@ -43,6 +43,7 @@ func (d *Driver) Probe(ctx context.Context, _ *csi.ProbeRequest) (*csi.ProbeResp
 		return &csi.ProbeResponse{Ready: wrapperspb.Bool(false)}, nil
 	case codes.DeadlineExceeded, codes.Canceled:
 		return nil, err
+	default:
+		return nil, status.Error(codes.FailedPrecondition, status.Convert(err).Message())
 	}
-	return nil, status.Error(codes.FailedPrecondition, status.Convert(err).Message())
 }

@@ -233,7 +233,7 @@ func (s *devicesStore) Resize(ctx context.Context, id zfs.VolumeID, size int64) 
 	v, err := s.Store.Resize(ctx, id, size)
 	if err == nil && s.files[v.Dataset.String()] != "" {
 		must(s.t, os.Truncate(s.files[v.Dataset.String()], v.Size))
-		run(s.t, "losetup", "-c", s.devices[v.Dataset.String()])
+		must(s.t, exec.CommandContext(ctx, "losetup", "-c", s.devices[v.Dataset.String()]).Run())
 	}
 	return v, err
 }

@@ -118,7 +118,7 @@ func TestStaleSocket(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- d.Serve(ctx, path) }()
 	for end := time.Now().Add(deadline); ; {
-		conn, err := net.Dial("unix", path)
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "unix", path)
 		if err == nil {
 			err = conn.Close()
 		}

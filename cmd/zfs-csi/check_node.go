@@ -108,7 +108,7 @@ func (n node) mountOf(path string) (*mountinfo.Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close()
 	mounts, err := mountinfo.GetMountsFromReader(file, func(m *mountinfo.Info) (skip, stop bool) {
 		return !strings.HasPrefix(path+"/", strings.TrimSuffix(m.Mountpoint, "/")+"/"), false
 	})

@@ -111,7 +111,7 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer connection.Close() //nolint:errcheck // nothing is under way
+	defer connection.Close()
 	limited, stop := context.WithTimeout(ctx, 30*time.Second)
 	defer stop()
 	info, err := csi.NewIdentityClient(connection).GetPluginInfo(limited, &csi.GetPluginInfoRequest{}, grpc.WaitForReady(true))

@@ -36,7 +36,7 @@ func holds(path string, content []byte) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer file.Close() //nolint:errcheck // it was only read
+	defer file.Close()
 	part := make([]byte, mib)
 	for len(content) > 0 {
 		n, err := io.ReadFull(file, part[:min(len(part), len(content))])

@@ -78,15 +78,16 @@ func (s *stage) show(ctx context.Context, name string, args ...string) error {
 	return nil
 }
 
-// startDriver starts the driver's binary as a node would.
-func (s *stage) startDriver() error {
-	s.driver = exec.Command(s.binary, "serve", "--endpoint", "unix://"+s.socket, "--parent", s.parent,
+// startDriver starts the driver's binary as a node would. The driver does not end with
+// ctx but in cleanUp, after what needs it.
+func (s *stage) startDriver(ctx context.Context) error {
+	s.driver = exec.CommandContext(context.WithoutCancel(ctx), s.binary, "serve", "--endpoint", "unix://"+s.socket, "--parent", s.parent,
 		"--node-id", "demo-node", "--log-level", "debug")
 	log, err := os.Create(s.logFile())
 	if err != nil {
 		return err
 	}
-	defer log.Close() //nolint:errcheck // the driver has its own copy
+	defer log.Close()
 	s.driver.Stdout, s.driver.Stderr = log, log
 	s.driver.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C reaches it through cleanUp
 	if err := s.driver.Start(); err != nil {

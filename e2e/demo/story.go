@@ -75,7 +75,7 @@ func (s *stage) prepare(ctx context.Context) (used int64, err error) {
 
 	s.step("The driver, started as on a node and asked its name over its socket")
 	s.say("$ zfs-csi serve --parent %s --endpoint unix://%s", s.parent, s.socket)
-	if err := s.startDriver(); err != nil {
+	if err := s.startDriver(ctx); err != nil {
 		return 0, err
 	}
 	info, err := s.connect(ctx)

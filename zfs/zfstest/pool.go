@@ -2,6 +2,7 @@
 package zfstest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -152,7 +153,8 @@ func run(name string, args ...string) error {
 }
 
 func output(name string, args ...string) (string, error) {
-	cmd := exec.Command(name, args...)
+	// Also at the end of a test, when its context has ended.
+	cmd := exec.CommandContext(context.Background(), name, args...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
