@@ -3,6 +3,9 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
@@ -49,14 +52,17 @@ func (d *Driver) ValidateVolumeCapabilities(ctx context.Context, req *csi.Valida
 		return &csi.ValidateVolumeCapabilitiesResponse{Message: err.Error()}, nil
 	}
 	return &csi.ValidateVolumeCapabilitiesResponse{Confirmed: &csi.ValidateVolumeCapabilitiesResponse_Confirmed{
-		VolumeContext:      req.GetVolumeContext(),
 		VolumeCapabilities: req.GetVolumeCapabilities(),
 		Parameters:         req.GetParameters(),
 	}}, nil
 }
 
-// validate returns what is asked of the volume that it does not have.
+// validate returns what is asked of the volume that it does not have. A context no
+// volume has: CreateVolume gives none.
 func (d *Driver) validate(v *zfs.Volume, req *csi.ValidateVolumeCapabilitiesRequest) error {
+	if keys := slices.Sorted(maps.Keys(req.GetVolumeContext())); len(keys) > 0 {
+		return fmt.Errorf("volume %q has no volume_context, and so not the keys %q", v.ID, keys)
+	}
 	for _, c := range req.GetVolumeCapabilities() {
 		if err := checkUse(v, c); err != nil {
 			return err

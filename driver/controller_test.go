@@ -3,6 +3,7 @@ package driver_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -116,7 +117,13 @@ func TestValidate(t *testing.T) {
 			t.Errorf("%v gave %v", req, resp)
 		}
 	}
-	_, err := s.ValidateVolumeCapabilities(s.context(), &csi.ValidateVolumeCapabilitiesRequest{VolumeId: "raw"})
+	resp, err := s.ValidateVolumeCapabilities(s.context(), &csi.ValidateVolumeCapabilitiesRequest{
+		VolumeId: "raw", VolumeCapabilities: []*csi.VolumeCapability{block()}, VolumeContext: map[string]string{"colour": "red"},
+	})
+	if err != nil || resp.GetConfirmed() != nil || !strings.Contains(resp.GetMessage(), "colour") {
+		t.Errorf("with a volume_context that no volume has: %v, %v", resp, err)
+	}
+	_, err = s.ValidateVolumeCapabilities(s.context(), &csi.ValidateVolumeCapabilitiesRequest{VolumeId: "raw"})
 	s.want(err, codes.InvalidArgument, "volume_capabilities")
 	_, err = s.ValidateVolumeCapabilities(s.context(), &csi.ValidateVolumeCapabilitiesRequest{VolumeId: "no", VolumeCapabilities: []*csi.VolumeCapability{block()}})
 	s.want(err, codes.NotFound, "no")
