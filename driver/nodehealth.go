@@ -70,6 +70,9 @@ func (d *Driver) mountHealth(ctx context.Context, path string) (*csi.VolumeHealt
 	within, cancel := context.WithTimeout(ctx, answerWait)
 	defer cancel()
 	_, err = probe(within, &d.probes, "look "+at, func() (struct{}, error) { return struct{}{}, lookInto(at) })
+	if ctx.Err() != nil {
+		return nil, ctx.Err() // The caller has not waited long enough to tell.
+	}
 	return mountFault(m, at, err), nil
 }
 

@@ -3,11 +3,10 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
@@ -51,7 +50,7 @@ func (d *Driver) usage(ctx context.Context, v *zfs.Volume, path string) ([]*csi.
 		return st, err
 	})
 	if err != nil {
-		return nil, status.Errorf(codes.Internal, "the filesystem of volume %q at %s does not tell its usage: %v", v.ID, path, err)
+		return nil, fmt.Errorf("the filesystem of volume %q at %s does not tell its usage: %w", v.ID, path, err)
 	}
 	block := st.Frsize
 	if block == 0 {

@@ -1,12 +1,14 @@
 package filesystem
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 // file makes a file to be taken for a device.
@@ -71,6 +73,18 @@ func TestRecogniseUnreadable(t *testing.T) {
 		if found, err := Recognise(t.Context(), device); err == nil {
 			t.Errorf("%s: recognised %q without an error", device, found)
 		}
+	}
+}
+
+// A caller whose time is over is told so, and nothing of the device.
+func TestRecogniseInTime(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "blkid"), []byte("#!/bin/sh\nexec sleep 60\n"), 0o700))
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := Recognise(ctx, file(t, 1<<20)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
 	}
 }
 

@@ -28,6 +28,8 @@ func Recognise(ctx context.Context, node string) (string, error) {
 	out, err := exec.CommandContext(ctx, "blkid", "-p", "-s", "TYPE", "-s", "PTTYPE", "-o", "export", node).Output()
 	var exit *exec.ExitError
 	switch {
+	case err != nil && ctx.Err() != nil:
+		return "", fmt.Errorf("blkid: %w", ctx.Err())
 	case errors.As(err, &exit) && exit.ExitCode() == 2:
 		// Also the answer to a device that cannot be read: see readable.
 		return Nothing, nil
