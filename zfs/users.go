@@ -1,12 +1,12 @@
 package zfs
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,13 +14,23 @@ import (
 // mount namespace this process can see, and each process that has the device open;
 // and whether there is a mount among them.
 func (l *Local) users(dataset string) (out []string, mounted bool) {
-	number := l.devices.known(dataset)
+	return usersIn("/proc", dataset, l.devices.known(dataset))
+}
+
+// usersIn returns the users of a dataset, and of the block device of that number unless
+// it is 0, that a /proc shows. Mounts that cannot be read count as a user: perhaps
+// there is one among them.
+func usersIn(proc, dataset string, number uint64) (out []string, mounted bool) {
 	seen := map[string]bool{}
-	processes, _ := filepath.Glob("/proc/[0-9]*")
+	processes, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
 	for _, process := range processes {
-		mountedAt := mounts(process, dataset, number)
-		mounted = mounted || len(mountedAt) > 0
-		for _, where := range append(mountedAt, opens(process, number)...) {
+		found, err := mounts(process, dataset, number)
+		mounted = mounted || len(found) > 0
+		if err != nil {
+			// Without the process: all that share its mounts say the same.
+			found = append(found, fmt.Sprintf("perhaps mounted: the mounts of a process cannot be read: %v", err))
+		}
+		for _, where := range append(found, opens(process, number)...) {
 			if !seen[where] {
 				seen[where] = true
 				out = append(out, where)
@@ -31,27 +41,21 @@ func (l *Local) users(dataset string) (out []string, mounted bool) {
 }
 
 // mounts returns the mount points of a dataset, or of a filesystem on the device of
-// that number, in a process's mount namespace; see proc_pid_mountinfo(5).
-func mounts(process, dataset string, number uint64) []string {
+// that number, in a process's mount namespace; with an error those before the fault.
+func mounts(process, dataset string, number uint64) (out []string, err error) {
 	f, err := os.Open(filepath.Join(process, "mountinfo"))
 	if err != nil {
-		return nil // The process has ended, or is none of ours to see.
+		return nil, nil //nolint:nilerr // The process has ended, or is none of ours to see.
 	}
 	defer f.Close()
-	device := fmt.Sprintf("%d:%d", unix.Major(number), unix.Minor(number))
-	var out []string
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		fields := strings.Fields(lines.Text())
-		_, after, found := strings.Cut(lines.Text(), " - ")
-		if !found || len(fields) < 5 {
-			continue
+	_, err = mountinfo.GetMountsFromReader(f, func(m *mountinfo.Info) (skip, stop bool) {
+		device := unix.Mkdev(uint32(m.Major), uint32(m.Minor))
+		if m.FSType == "zfs" && m.Source == dataset || number != 0 && device == number {
+			out = append(out, "mounted at "+m.Mountpoint)
 		}
-		source := strings.Fields(after)
-		if len(source) >= 2 && source[0] == "zfs" && source[1] == dataset || number != 0 && fields[2] == device {
-			out = append(out, "mounted at "+fields[4])
-		}
-	}
-	return out
+		return true, false
+	})
+	return out, err
 }
 
 // opens tells whether a process has the block device of that number open.
