@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -62,71 +61,6 @@ func TestStageFilesystemOnZvol(t *testing.T) {
 		must(n.T, n.stage("v", staging, mountCapability("", multiWriter)))
 		wantFile(n.T, staging+"/file", "bytes")
 		n.wantMounted("staging")
-	})
-}
-
-func TestStageAfterCrash(t *testing.T) {
-	eachType(t, func(n *node, u use) {
-		c, staging := mountCapability("", multiWriter), n.folder("staging")
-		// The driver died between mkfs and SetFormatted.
-		v := n.volume("v", u, 512*mib)
-		n.store.Intercept = func(op string, _ zfs.VolumeID) error {
-			if op == "SetFormatted" {
-				return zfs.ErrUnavailable
-			}
-			return nil
-		}
-		n.want(n.stage("v", staging, c), codes.Unavailable)
-		n.wantMounted()
-		n.store.Intercept = nil
-		before := superblock(n, v)
-		must(n.T, n.stage("v", staging, c))
-		if v, err := n.store.Get(n.context(), v.ID); err != nil || !v.Formatted {
-			n.Errorf("the volume is not noted as formatted (%v)", err)
-		}
-		must(n.T, n.unstage("v", staging))
-		if superblock(n, v) != before {
-			n.Error("the filesystem was made a second time")
-		}
-
-		// The driver died within mkfs: what it leaves is no filesystem yet.
-		if u.fsType == "xfs" {
-			w := n.volume("w", u, 512*mib)
-			run(n.T, "mkfs.xfs", "-q", n.store.devices[w.Dataset.String()])
-			poke(n.T, n.store.devices[w.Dataset.String()], 126, 1) // sb_inprogress
-			must(n.T, n.stage("w", staging, c))
-		}
-	})
-}
-
-func TestStageNeverFormatsAgain(t *testing.T) {
-	eachType(t, func(n *node, u use) {
-		v := n.volume("v", u, 512*mib)
-		c, staging := mountCapability("", multiWriter), n.folder("staging")
-		must(n.T, n.stage("v", staging, c))
-		must(n.T, n.unstage("v", staging))
-		node := n.store.devices[v.Dataset.String()]
-		run(n.T, "wipefs", "-a", node)
-		n.want(n.stage("v", staging, c), codes.FailedPrecondition, "never made again", "tank/csi/v")
-
-		other := map[string]string{"ext4": "xfs", "xfs": "ext4"}[u.fsType]
-		run(n.T, "mkfs."+other, node)
-		n.want(n.stage("v", staging, c), codes.FailedPrecondition, u.fsType, other, "left alone")
-
-		w := n.volume("w", u, 512*mib)
-		run(n.T, "mkfs."+other, n.store.devices[w.Dataset.String()])
-		n.want(n.stage("w", staging, c), codes.FailedPrecondition, other, "left alone")
-		n.wantMounted()
-	})
-}
-
-func TestStageLeavesAForeignDeviceAlone(t *testing.T) {
-	eachType(t, func(n *node, u use) {
-		v := n.volume("v", u, 512*mib)
-		node := n.store.devices[v.Dataset.String()]
-		poke(n.T, node, 510, 0x55, 0xaa) // A partition table with one entry.
-		poke(n.T, node, 446, 0, 0, 0, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 8, 0, 0)
-		n.want(n.stage("v", n.folder("staging"), mountCapability("", multiWriter)), codes.FailedPrecondition, "partition table")
 	})
 }
 
@@ -334,25 +268,10 @@ func TestNodeStorageHealth(t *testing.T) {
 	n.want(err, codes.NotFound)
 }
 
-// superblock returns the beginning of a volume's UUID-bearing block, which another mkfs would change.
-func superblock(n *node, v *zfs.Volume) string {
-	n.Helper()
-	return strings.TrimSpace(string(run(n.T, "blkid", "-p", "-s", "UUID", "-o", "value", n.store.devices[v.Dataset.String()])))
-}
-
 // total returns the size of a filesystem in bytes.
 func total(n *node, path string) int64 {
 	n.Helper()
 	var st unix.Statfs_t
 	must(n.T, unix.Statfs(path, &st))
 	return int64(st.Blocks) * st.Bsize
-}
-
-// poke writes bytes to a device.
-func poke(t *testing.T, node string, at int64, bytes ...byte) {
-	t.Helper()
-	f, err := os.OpenFile(node, os.O_RDWR, 0)
-	must(t, err)
-	_, err = f.WriteAt(bytes, at)
-	must(t, errors.Join(err, f.Sync(), f.Close()))
 }

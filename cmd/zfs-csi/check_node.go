@@ -56,7 +56,7 @@ func (n node) checkPrograms() zfs.Finding {
 // checkFormats looks for the programs that fsType ext4 and xfs need.
 func (n node) checkFormats() zfs.Finding {
 	const check = "programs for fsType ext4 and xfs"
-	if missing := n.missing("blkid", "mkfs.ext4", "resize2fs", "mkfs.xfs", "xfs_growfs"); len(missing) > 0 {
+	if missing := n.missing("blkid", "mkfs.ext4", "e2fsck", "resize2fs", "mkfs.xfs", "xfs_repair", "xfs_growfs"); len(missing) > 0 {
 		return zfs.Finding{Check: check, Severity: zfs.Warning, Message: "missing: " + strings.Join(missing, ", "),
 			Advice: "install them if StorageClasses use fsType (Debian and Ubuntu: util-linux, e2fsprogs, xfsprogs)"}
 	}

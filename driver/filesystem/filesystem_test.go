@@ -53,6 +53,56 @@ func TestMakeAndRecognise(t *testing.T) {
 	}
 }
 
+func TestCheck(t *testing.T) {
+	for fsType, check := range fsck {
+		t.Run(fsType, func(t *testing.T) {
+			for _, tool := range []string{"mkfs." + fsType, check.command[0]} {
+				if _, err := exec.LookPath(tool); err != nil {
+					t.Skipf("%s is not installed", tool)
+				}
+			}
+			device := file(t, 512<<20)
+			must(t, Make(t.Context(), fsType, device))
+			untouched(t, device, func() { must(t, Check(t.Context(), fsType, device)) })
+			// The group descriptors of ext4, the free space of XFS.
+			poke(t, device, 4096, make([]byte, 512)...)
+			untouched(t, device, func() {
+				if err := Check(t.Context(), fsType, device); !errors.Is(err, ErrUnsound) {
+					t.Errorf("a filesystem with faults: error %v", err)
+				}
+			})
+		})
+	}
+}
+
+func TestCheckFails(t *testing.T) {
+	if err := Check(t.Context(), "vfat", file(t, 1<<20)); err == nil || errors.Is(err, ErrUnsound) {
+		t.Errorf("a filesystem that is not known: error %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Check(ctx, "ext4", file(t, 1<<20)); !errors.Is(err, context.Canceled) {
+		t.Errorf("a call that has ended: error %v", err)
+	}
+	t.Setenv("PATH", "")
+	if err := Check(t.Context(), "ext4", file(t, 1<<20)); err == nil || errors.Is(err, ErrUnsound) {
+		t.Errorf("without the tools: error %v", err)
+	}
+}
+
+// untouched checks that f writes nothing to a file.
+func untouched(t *testing.T, path string, f func()) {
+	t.Helper()
+	longAgo := time.Unix(1e9, 0)
+	must(t, os.Chtimes(path, longAgo, longAgo))
+	f()
+	info, err := os.Stat(path)
+	must(t, err)
+	if !info.ModTime().Equal(longAgo) {
+		t.Error("the check has written")
+	}
+}
+
 func TestRecogniseOthers(t *testing.T) {
 	if _, err := exec.LookPath("blkid"); err != nil {
 		t.Skip("blkid is not installed")

@@ -38,7 +38,11 @@ func run(ctx context.Context, name string, args []string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	// A signal for the driver's process group is not for it: it runs to its end.
 	cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true}
-	return cmd.CombinedOutput()
+	out, err := cmd.CombinedOutput()
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err() // Not the signal that it was ended by.
+	}
+	return out, err
 }
 
 // prezeroed is an option of mke2fs that e2fsprogs has since 1.47; older ones name it in their refusal.
