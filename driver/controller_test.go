@@ -221,6 +221,28 @@ func TestUnavailable(t *testing.T) {
 			_, err := s.ValidateVolumeCapabilities(ctx, &csi.ValidateVolumeCapabilitiesRequest{VolumeId: "pvc-1", VolumeCapabilities: []*csi.VolumeCapability{mount("")}})
 			return err
 		},
+		"list health": func(ctx context.Context) error {
+			_, err := s.ControllerListVolumeHealth(ctx, &csi.ControllerListVolumeHealthRequest{})
+			return err
+		},
+		"stage": func(ctx context.Context) error {
+			_, err := s.NodeStageVolume(ctx, &csi.NodeStageVolumeRequest{VolumeId: "pvc-1", StagingTargetPath: "/none", VolumeCapability: mount("")})
+			return err
+		},
+		"publish": func(ctx context.Context) error {
+			_, err := s.NodePublishVolume(ctx, &csi.NodePublishVolumeRequest{
+				VolumeId: "pvc-1", StagingTargetPath: "/none", TargetPath: "/none/target", VolumeCapability: mount(""),
+			})
+			return err
+		},
+		"grow on the node": func(ctx context.Context) error {
+			_, err := s.NodeExpandVolume(ctx, &csi.NodeExpandVolumeRequest{VolumeId: "pvc-1", VolumePath: "/none"})
+			return err
+		},
+		"stats": func(ctx context.Context) error {
+			_, err := s.NodeGetVolumeStats(ctx, &csi.NodeGetVolumeStatsRequest{VolumeId: "pvc-1", VolumePath: "/none"})
+			return err
+		},
 	}
 	for _, state := range []fake.PoolState{fake.Suspended, fake.Exported, fake.Replaced} {
 		s.store.SetPool("tank", state)

@@ -40,6 +40,7 @@ type service struct {
 	*testing.T
 	csi.ControllerClient
 	csi.IdentityClient
+	csi.NodeClient
 	store  *fake.Store
 	log    *logBuffer
 	socket string
@@ -89,7 +90,7 @@ func (s *service) start(c driver.Config) {
 			s.Error(err)
 		}
 	})
-	s.ControllerClient, s.IdentityClient = csi.NewControllerClient(conn), csi.NewIdentityClient(conn)
+	s.ControllerClient, s.IdentityClient, s.NodeClient = csi.NewControllerClient(conn), csi.NewIdentityClient(conn), csi.NewNodeClient(conn)
 }
 
 // bare is a machine without mounts: what others test on this one at the same time does not show.

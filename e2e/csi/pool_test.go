@@ -41,8 +41,21 @@ func (s *stack) unavailable(existing string) {
 			VolumeId: id, StagingTargetPath: s.dir, VolumeCapability: dataset.capability,
 		})
 		s.code(err, codes.Unavailable)
+		_, err = s.NodePublishVolume(s.soon(), &csi.NodePublishVolumeRequest{
+			VolumeId: id, StagingTargetPath: s.dir, TargetPath: s.target(id), VolumeCapability: dataset.capability,
+		})
+		s.code(err, codes.Unavailable)
+		_, err = s.NodeExpandVolume(s.soon(), &csi.NodeExpandVolumeRequest{VolumeId: id, VolumePath: s.target(id)})
+		s.code(err, codes.Unavailable)
+		_, err = s.NodeGetVolumeStats(s.soon(), &csi.NodeGetVolumeStatsRequest{VolumeId: id, VolumePath: s.target(id)})
+		s.code(err, codes.Unavailable)
+		health, err := s.NodeGetVolumeHealth(s.soon(), &csi.NodeGetVolumeHealthRequest{VolumeId: id})
+		s.must(err)
+		s.unwell(health.GetVolumeHealth(), csi.VolumeHealthErrorType_INACCESSIBLE)
 	}
 	_, err := s.ListVolumes(s.soon(), &csi.ListVolumesRequest{})
+	s.code(err, codes.Unavailable)
+	_, err = s.ControllerListVolumeHealth(s.soon(), &csi.ControllerListVolumeHealthRequest{})
 	s.code(err, codes.Unavailable)
 	_, err = s.GetCapacity(s.soon(), &csi.GetCapacityRequest{})
 	s.code(err, codes.Unavailable)
