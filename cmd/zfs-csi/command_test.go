@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +16,8 @@ import (
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
 // outcome is what a run of the program left.
@@ -88,21 +92,33 @@ func TestFlagsWinOverTheEnvironment(t *testing.T) {
 	}
 }
 
-// TestServe starts the driver on a machine without its pool, asks its name and stops it.
+// TestServe starts the driver on a machine without its pool while another one serves the
+// same parent: it waits for that to end, tells its name, and is stopped.
 func TestServe(t *testing.T) {
 	dir, err := os.MkdirTemp("", "serve") // t.TempDir may be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "own", "csi.sock")
+	socket, locks := filepath.Join(dir, "own", "csi.sock"), filepath.Join(dir, "locks")
+	release, err := lockParents(t.Context(), locks, []zfs.Dataset{zfs.MustParseDataset("zfscsitestnopool/csi")}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	ended := make(chan outcome, 1)
+	log, ended := make(lines, 100), make(chan int, 1)
 	go func() {
-		ended <- runWith(ctx, map[string]string{"CSI_ENDPOINT": "unix://" + socket},
-			"serve", "--parent", "zfscsitestnopool/csi", "--node-id", "n1", "--log-format", "json")
+		env := map[string]string{"CSI_ENDPOINT": "unix://" + socket, "ZFS_CSI_LOCK_DIR": locks}
+		args := []string{"serve", "--parent", "zfscsitestnopool/csi", "--node-id", "n1", "--log-format", "json"}
+		ended <- run(ctx, args, func(name string) string { return env[name] }, io.Discard, log)
 	}()
+	log.await(t, waiting)
+	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it serves beside another: %v", err)
+	}
+	release()
+	log.await(t, `"msg":"starting"`)
 
 	connection, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
@@ -122,9 +138,8 @@ func TestServe(t *testing.T) {
 		t.Errorf("socket %v, error %v; want mode 0600", mode, err)
 	}
 	cancel()
-	got := <-ended
-	if got.code != exitOK || !strings.Contains(got.stderr, `"msg":"starting"`) {
-		t.Errorf("exit code %d, log %s", got.code, got.stderr)
+	if code := <-ended; code != exitOK {
+		t.Errorf("exit code %d", code)
 	}
 	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is left: %v", err)

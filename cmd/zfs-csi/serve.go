@@ -15,13 +15,15 @@ namespace whose mounts the kubelet sees. On SIGTERM or SIGINT it takes no new ca
 and ends when the running ones have.
 
 A parent that is missing, or whose pool is not imported, stops nothing: calls that
-need it are answered UNAVAILABLE until it is there.
+need it are answered UNAVAILABLE until it is there. While another process serves one of
+the parents on this machine, it waits for that to end.
 `
 
 func serve(ctx context.Context, call invocation) error {
 	var (
 		config   driver.Config
 		endpoint string
+		lockDir  string
 		parents  datasets
 	)
 	hostname, err := os.Hostname()
@@ -34,6 +36,8 @@ func serve(ctx context.Context, call invocation) error {
 	f.driverName(&config.Name)
 	f.StringVar(&config.NodeID, "node-id", hostname, "this node's `NAME` in Kubernetes")
 	f.parents(&parents)
+	f.StringVar(&lockDir, "lock-dir", "/run/zfs-csi",
+		"the `FOLDER` of the locks that keep a second process off the parents; in a container: the node's")
 	newLog := f.logs(0)
 	f.DurationVar(&config.StopTimeout, "stop-timeout", driver.DefaultStopTimeout,
 		"the `TIME` that running calls get to end when the driver stops")
@@ -62,6 +66,14 @@ func serve(ctx context.Context, call invocation) error {
 	if err != nil {
 		return err
 	}
+	release, err := lockParents(ctx, lockDir, parents, config.Log)
+	if errors.Is(err, context.Canceled) {
+		return nil // Stopped while it waited.
+	}
+	if err != nil {
+		return err
+	}
+	defer release()
 	config.Log.InfoContext(ctx, "starting", "version", config.Version, "parents", parents.String())
 	return d.Serve(ctx, endpoint)
 }

@@ -82,7 +82,7 @@ func (s *stage) show(ctx context.Context, name string, args ...string) error {
 // ctx but in cleanUp, after what needs it.
 func (s *stage) startDriver(ctx context.Context) error {
 	s.driver = exec.CommandContext(context.WithoutCancel(ctx), s.binary, "serve", "--endpoint", "unix://"+s.socket, "--parent", s.parent,
-		"--node-id", "demo-node", "--log-level", "debug")
+		"--node-id", "demo-node", "--lock-dir", filepath.Join(s.dir, "locks"), "--log-level", "debug")
 	log, err := os.Create(s.logFile())
 	if err != nil {
 		return err
