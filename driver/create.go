@@ -57,33 +57,35 @@ func (d *Driver) make(ctx, work context.Context, c creation) (*zfs.Volume, error
 	if c.source == (zfs.VolumeID{}) {
 		return d.store.Create(work, c.id, spec)
 	}
-	source, err := d.store.Get(work, c.source)
-	if errors.Is(err, zfs.ErrNotOurs) {
-		return nil, invalid(fmt.Errorf("source of the clone: %w", err))
-	}
-	if errors.Is(err, zfs.ErrNotFound) {
-		return nil, fmt.Errorf("source of the clone: %w on node %q; a clone is made on the node of its source", err, d.config.NodeID)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("source of the clone: %w", err)
-	}
-	if source.FSType != "" && !source.Formatted {
-		// Perhaps its filesystem is being made right now, and half of one is none.
-		release, taken := d.locks.try(onNode(source.ID.String()), "")
-		if release == nil {
-			return nil, status.Errorf(codes.Aborted, "an operation on volume %q is still running; try again when it has ended", taken)
+	release := func() {}
+	defer func() { release() }()
+	v, err := d.store.Clone(work, c.id, c.source, func(source *zfs.Volume) (_ zfs.CloneSpec, err error) {
+		if release, err = d.whole(source); err != nil {
+			return zfs.CloneSpec{}, err
 		}
-		defer release()
+		if spec.Size, err = c.cloneSize(source); err != nil {
+			return zfs.CloneSpec{}, err
+		}
+		// To come to rest may take waiting for a device, which lasts no longer than the call.
+		return zfs.CloneSpec{Spec: spec, Copy: c.copy, Quiesce: d.quiesce(ctx, source)}, nil
+	})
+	if errors.Is(err, zfs.ErrNotFound) {
+		return nil, fmt.Errorf("%w on node %q; a clone is made on the node of its source", err, d.config.NodeID)
 	}
-	if spec.Size, err = c.cloneSize(source); err != nil {
-		return nil, err
+	return v, err
+}
+
+// whole locks the source of a clone against its filesystem's being made meanwhile: half of
+// one is none.
+func (d *Driver) whole(source *zfs.Volume) (release func(), err error) {
+	if source.FSType == "" || source.Formatted {
+		return func() {}, nil
 	}
-	clone := zfs.CloneSpec{Spec: spec, Copy: c.copy}
-	if quiesce := d.quiesce(source); quiesce != nil {
-		// It may have to wait for a device, which it does no longer than the caller.
-		clone.Quiesce = func(context.Context) (func() error, error) { return quiesce(ctx) }
+	release, taken := d.locks.try(onNode(source.ID.String()), "")
+	if release == nil {
+		return func() {}, status.Errorf(codes.Aborted, "an operation on volume %q is still running; try again when it has ended", taken)
 	}
-	return d.store.Clone(work, c.id, c.source, clone)
+	return release, nil
 }
 
 // cloneSize returns the size of a clone of source, in bytes: that of the source unless

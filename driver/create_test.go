@@ -204,8 +204,8 @@ func TestCreateVolumeCost(t *testing.T) {
 	}{
 		{request("pvc-1", mib, mount("")), "Create"},
 		{request("pvc-1", mib, mount("")), "Create Get"},
-		{cloneRequest("pvc-2", "pvc-1", 0, mount("")), "Get Clone"},
-		{cloneRequest("pvc-2", "pvc-1", 0, mount("")), "Get Clone Get"},
+		{cloneRequest("pvc-2", "pvc-1", 0, mount("")), "Clone"},
+		{cloneRequest("pvc-2", "pvc-1", 0, mount("")), "Clone Get"},
 	} {
 		s.create(test.req)
 		if got := s.asked(); got != test.want {

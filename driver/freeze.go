@@ -38,11 +38,11 @@ type freeze struct {
 // moment, and what is on a raw zvol only its user knows.
 //
 // Clones that are made of one source at the same time share one rest.
-func (d *Driver) quiesce(source *zfs.Volume) func(context.Context) (func() error, error) {
+func (d *Driver) quiesce(ctx context.Context, source *zfs.Volume) func() (func() error, error) {
 	if source.Kind != zfs.Block || source.FSType == "" {
 		return nil
 	}
-	return func(ctx context.Context) (func() error, error) {
+	return func() (func() error, error) {
 		h, err := d.holdingOf(ctx, source)
 		if err != nil {
 			return nil, err

@@ -42,16 +42,16 @@ func TestQuiesce(t *testing.T) {
 	eachType(t, func(n *node, u use) {
 		v := n.volume("v", u, 512*mib)
 		staging := n.folder("staging")
-		quiesce := n.quiesce(v)
+		quiesce := n.quiesce(n.context(), v)
 
-		release, err := quiesce(n.context())
+		release, err := quiesce()
 		must(n.T, err)
 		must(n.T, release()) // It is not mounted.
 
 		must(n.T, n.stage("v", staging, mountCapability("", multiWriter)))
-		first, err := quiesce(n.context())
+		first, err := quiesce()
 		must(n.T, err)
-		second, err := quiesce(n.context())
+		second, err := quiesce()
 		must(n.T, err)
 		if !frozen(n.T, staging) {
 			n.Error("the filesystem is not at rest")
@@ -75,7 +75,7 @@ func TestQuiesce(t *testing.T) {
 		must(n.T, err)
 		defer unix.Close(dir)
 		must(n.T, filesystem.Freeze(dir))
-		release, err = quiesce(n.context())
+		release, err = quiesce()
 		must(n.T, err)
 		must(n.T, release())
 		if !frozen(n.T, staging) {
@@ -92,7 +92,7 @@ func TestQuiesce(t *testing.T) {
 func TestQuiesceNothing(t *testing.T) {
 	n := newArguments(t)
 	v := n.volume("w", dataset, gib)
-	if n.quiesce(v) != nil {
+	if n.quiesce(n.context(), v) != nil {
 		t.Error("a dataset needs no rest")
 	}
 	must(t, n.thawAll(n.context()))

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/zfs-csi/zfs-csi/zfs"
+	"github.com/zfs-csi/zfs-csi/zfs/storetest"
 	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
 )
 
@@ -120,10 +121,10 @@ func TestFilesystemOnZvolOnZFS(t *testing.T) {
 				}
 			}
 			before := written.Load()
-			clone, err := store.Clone(n.context(), id, source.ID, zfs.CloneSpec{
+			clone, err := store.Clone(n.context(), id, source.ID, storetest.Plan(zfs.CloneSpec{
 				Spec:    zfs.Spec{Parent: source.Parent, Kind: zfs.Block, Size: 800 * mib, Attributes: zfs.Attributes{Name: "clone", FSType: fsType}},
-				Quiesce: n.quiesce(source),
-			})
+				Quiesce: n.quiesce(n.context(), source),
+			}))
 			must(t, err)
 			must(t, wait())
 			if frozen(t, staging) {

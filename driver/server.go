@@ -83,12 +83,18 @@ func (d *Driver) thawAtStart(ctx context.Context) {
 	}
 }
 
+// sweeping locks a volume for the sweep; it returns nil when a call has it.
+func (d *Driver) sweeping(id zfs.VolumeID) (unlock func()) {
+	release, _ := d.locks.try(id.String(), "")
+	return release
+}
+
 // sweep finishes what an earlier process left half-done, as soon as the pools are there.
 func (d *Driver) sweep(ctx context.Context) {
 	log := d.config.Log
 	for {
 		start := time.Now()
-		err := d.guard(ctx, func() error { return errors.Join(d.thawAll(ctx), d.store.Sweep(ctx)) })
+		err := d.guard(ctx, func() error { return errors.Join(d.thawAll(ctx), d.store.Sweep(ctx, d.sweeping)) })
 		switch {
 		case err == nil:
 			log.InfoContext(ctx, "swept what an earlier process left", "duration", time.Since(start))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/zfs-csi/zfs-csi/zfs"
 	"github.com/zfs-csi/zfs-csi/zfs/fake"
+	"github.com/zfs-csi/zfs-csi/zfs/storetest"
 )
 
 // eachType runs a test for each filesystem on a zvol, in a mount namespace of its own.
@@ -72,7 +73,7 @@ func TestStageLargerClone(t *testing.T) {
 		c := mountCapability("", multiWriter)
 		must(n.T, n.stage("source", n.folder("source"), c))
 		write(n.T, n.dir+"/source/file", "bytes")
-		release, err := n.quiesce(source)(n.context())
+		release, err := n.quiesce(n.context(), source)()
 		must(n.T, err)
 		file := filepath.Join(n.TempDir(), "clone")
 		run(n.T, "cp", "--sparse=always", n.store.files[source.Dataset.String()], file)
@@ -80,9 +81,9 @@ func TestStageLargerClone(t *testing.T) {
 
 		id, err := zfs.ParseVolumeID("clone")
 		must(n.T, err)
-		clone, err := n.store.Clone(n.context(), id, source.ID, zfs.CloneSpec{Spec: zfs.Spec{
+		clone, err := n.store.Clone(n.context(), id, source.ID, storetest.Plan(zfs.CloneSpec{Spec: zfs.Spec{
 			Parent: source.Parent, Kind: zfs.Block, Size: 1200 * mib, Attributes: zfs.Attributes{FSType: u.fsType},
-		}})
+		}}))
 		must(n.T, err)
 		must(n.T, os.Truncate(file, clone.Size))
 		n.store.attachFile(clone, file)
@@ -180,7 +181,7 @@ func TestFilesystemGoneBad(t *testing.T) {
 		if h := health(); told && (len(h) != 1 || h[0].GetStatus() != csi.VolumeHealthErrorType_INACCESSIBLE || h[0].GetReason() != "FilesystemError") {
 			n.Errorf("the volume is %v", h)
 		}
-		release, err := n.quiesce(v)(n.context())
+		release, err := n.quiesce(n.context(), v)()
 		must(n.T, err)
 		must(n.T, release())
 		for range 2 {

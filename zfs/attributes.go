@@ -16,7 +16,10 @@ const (
 	// propKind marks a snapshot or dataset of the driver's own making that is no
 	// volume. Its value is a snapshotName, which tells what it serves and which
 	// process made it.
-	propKind       = "zfs-csi:kind"
+	propKind = "zfs-csi:kind"
+	// propFor holds, on a snapshot that was taken for a volume to be made of it, that
+	// volume's ID.
+	propFor        = "zfs-csi:for"
 	propFSType     = "zfs-csi:fstype"
 	propFormatted  = "zfs-csi:formatted"
 	propSource     = "zfs-csi:source"
@@ -28,6 +31,7 @@ const (
 const (
 	kindClone = "clone"
 	kindCopy  = "copy"
+	kindEmpty = "empty"
 )
 
 // maxPropertyValue is what ZFS allows for a user property's value, in bytes.

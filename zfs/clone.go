@@ -13,17 +13,24 @@ import (
 // A clone is a snapshot of the source, a ZFS clone of that, and the snapshot marked
 // for deferred destruction, so that ZFS itself removes it with the last clone of it:
 // there is nothing to remember and nothing to leak.
-func (l *Local) Clone(ctx context.Context, id, source VolumeID, spec CloneSpec) (*Volume, error) {
+func (l *Local) Clone(ctx context.Context, id, source VolumeID, plan Plan) (*Volume, error) {
 	f, err := l.find(ctx, id, source)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.free(id, spec.Parent); err != nil {
-		return nil, err
-	}
 	src, err := f.volume(source)
+	if errors.Is(err, ErrNotOurs) {
+		return nil, fmt.Errorf("source of the clone: %v: %w", err, ErrInvalid) //nolint:errorlint // it is not the target's fault
+	}
 	if err != nil {
 		return nil, fmt.Errorf("source of the clone: %w", err)
+	}
+	spec, err := plan(src)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.vacate(ctx, id, spec.Parent); err != nil {
+		return nil, err
 	}
 	if err := spec.fit(src, f.rows[src.Dataset.name]); err != nil {
 		return nil, fmt.Errorf("clone %s of volume %s: %w", id, source, err)
@@ -42,7 +49,7 @@ func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneS
 	if err != nil {
 		return nil, err
 	}
-	snapshot, err := l.snapshotAtRest(ctx, src, kindClone, spec.Quiesce)
+	snapshot, err := l.snapshotAtRest(ctx, src, id, kindClone, spec.Quiesce)
 	if err != nil {
 		return nil, fmt.Errorf("clone volume %s: %w", src.ID, err)
 	}
@@ -51,7 +58,7 @@ func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneS
 	if spec.Kind == Filesystem || spec.Thick || spec.Size > src.Size {
 		properties = append(properties, options(spec.limits())...)
 	}
-	err = l.cloneSnapshot(ctx, snapshot, target, properties)
+	err = l.make(ctx, target, append(append([]string{"clone"}, properties...), snapshot, target.name)...)
 
 	// The snapshot goes with its last clone, or at once when there is none.
 	destroyErr := l.zfs(ctx, snapshot, "destroy", "-d", snapshot)
@@ -66,41 +73,36 @@ func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneS
 	return v, nil
 }
 
-// cloneSnapshot makes the ZFS clone. ZFS makes it first and sets its properties then, and
-// where the clone is a zvol that the kernel or udev have just opened, that fails: it says
-// busy, and perhaps could not take back the clone either.
-func (l *Local) cloneSnapshot(ctx context.Context, snapshot string, target Dataset, properties []string) error {
-	args := append(append([]string{"clone"}, properties...), snapshot, target.name)
-	return patiently(ctx, func() error {
-		err := l.zfs(ctx, target.name, args...)
-		if !errors.Is(err, ErrBusy) {
-			return err
-		}
-		if undo := l.change(ctx, target, "destroy", target.name); undo != nil && !errors.Is(undo, ErrNotFound) {
-			return errors.Join(err, undo)
-		}
-		return err
-	})
-}
-
-// snapshotAtRest takes a snapshot of src for the driver's own use and returns its full name.
-func (l *Local) snapshotAtRest(ctx context.Context, src *Volume, kind string, quiesce func(context.Context) (func() error, error)) (string, error) {
-	release := func() error { return nil }
-	if quiesce != nil {
-		var err error
-		if release, err = quiesce(ctx); err != nil {
-			return "", fmt.Errorf("bring the filesystem to rest: %w", err)
-		}
-	}
+// snapshotAtRest takes a snapshot of src, of which a volume of that ID is to be made, and returns its full name.
+func (l *Local) snapshotAtRest(ctx context.Context, src *Volume, id VolumeID, kind string, quiesce func() (func() error, error)) (string, error) {
 	leaf := l.snapshotName(kind)
 	name := src.Dataset.name + "@" + leaf
-	_, err := l.run(ctx, Command{Name: "zfs", Args: []string{"snapshot", "-o", propKind + "=" + leaf, name}}, src.Dataset.name, name)
-	releaseErr := release()
-	if err == nil && releaseErr != nil {
+	args := append([]string{"snapshot"}, options([]string{propKind + "=" + leaf, propFor + "=" + id.id})...)
+	command := Command{Name: "zfs", Args: append(args, name)}
+	var taken bool
+	err := atRest(quiesce, func() error {
+		_, err := l.run(ctx, command, src.Dataset.name, name)
+		taken = err == nil
+		return err
+	})
+	if err != nil && taken {
 		// The snapshot alone is worth nothing; what went wrong first is told.
-		err = errors.Join(releaseErr, l.zfs(ctx, name, "destroy", "-d", name))
+		err = errors.Join(err, l.zfs(ctx, name, "destroy", "-d", name))
 	}
 	return name, err
+}
+
+// atRest calls f between quiesce, unless that is nil, and what it returns.
+func atRest(quiesce func() (func() error, error), f func() error) (err error) {
+	if quiesce != nil {
+		release, err := quiesce()
+		if err != nil {
+			return fmt.Errorf("bring the filesystem to rest: %w", err)
+		}
+		// Also where f panics: what is at rest hangs its users.
+		defer func() { err = errors.Join(err, release()) }()
+	}
+	return f()
 }
 
 // fit completes the spec from the source and checks it against what a clone can be.

@@ -15,9 +15,14 @@ import (
 // progressEvery is how often a copy tells how far it is.
 const progressEvery = 10 * time.Second
 
-// unfinishedPrefix begins the names of copies that are not whole. No volume's ID does,
-// and delete.lua knows it too.
-const unfinishedPrefix = ".copy-"
+// Beginnings of the names of datasets below a parent that are no volumes; no volume's ID
+// begins like that.
+const (
+	// copyPrefix is that of copies that are not whole; delete.lua knows it too.
+	copyPrefix = ".copy-"
+	// emptyPrefix is that of empty zvols to compare others with.
+	emptyPrefix = ".empty-"
+)
 
 // copy makes a volume with the bytes of src by send and receive. The bytes go to a
 // dataset of another name, which gets the volume's name when it is whole: a copy
@@ -25,17 +30,18 @@ const unfinishedPrefix = ".copy-"
 // by itself what an interrupted receive wrote, also when the power went.
 func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, spec CloneSpec, parent row) (*Volume, error) {
 	target := spec.Parent.volume(id)
-	unfinished := Dataset{spec.Parent.name + "/" + unfinishedPrefix + id.id}
+	unfinished := Dataset{spec.Parent.name + "/" + copyPrefix + id.id}
 	attributes, err := spec.Attributes.properties()
 	if err != nil {
 		return nil, err
 	}
-	l.copying.RLock()
-	defer l.copying.RUnlock()
+	if available, err := parent.size("available"); err == nil && spec.Thick && spec.Size > available {
+		return nil, fmt.Errorf("copy volume %s to %s: %d bytes are to be reserved, and %d are available: %w", src.ID, target, spec.Size, available, ErrNoSpace)
+	}
 	if err := l.discard(ctx, unfinished); err != nil {
 		return nil, err
 	}
-	snapshot, err := l.snapshotAtRest(ctx, src, kindCopy, spec.Quiesce)
+	snapshot, err := l.snapshotAtRest(ctx, src, id, kindCopy, spec.Quiesce)
 	if err != nil {
 		return nil, fmt.Errorf("copy volume %s: %w", src.ID, err)
 	}

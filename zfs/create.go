@@ -15,7 +15,7 @@ func (l *Local) Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, er
 	if err != nil {
 		return nil, err
 	}
-	if err := f.free(id, spec.Parent); err != nil {
+	if err := f.vacate(ctx, id, spec.Parent); err != nil {
 		return nil, err
 	}
 	if spec.Kind != Filesystem && spec.Kind != Block || spec.Size <= 0 {
@@ -43,15 +43,16 @@ func (l *Local) Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, er
 	if spec.Kind == Filesystem {
 		args = append(args, options(spec.limits())...)
 	}
-	if err := l.zfs(ctx, target.name, append(args, target.name)...); err != nil {
+	if err := l.make(ctx, target, append(args, target.name)...); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", id, err)
 	}
 	return spec.made(id, block), nil
 }
 
-// free returns nil when the parent can take a new volume of this ID. The ID must be
-// free below all parents, so that it never means two volumes.
-func (f *findings) free(id VolumeID, parent Dataset) error {
+// vacate returns nil when the parent can take a new volume of this ID, after it has removed
+// an unfinished one. The ID must be free below all parents, so that it never means
+// two volumes.
+func (f *findings) vacate(ctx context.Context, id VolumeID, parent Dataset) error {
 	if err := f.usable(parent); err != nil {
 		return err
 	}
@@ -60,6 +61,8 @@ func (f *findings) free(id VolumeID, parent Dataset) error {
 		return fmt.Errorf("volume %s is at %s: %w", id, v.Dataset, ErrExists)
 	case errors.Is(err, ErrNotFound):
 		return nil
+	case errors.Is(err, ErrNotOurs):
+		return f.store.reclaim(ctx, f.place(id))
 	default:
 		return err
 	}
@@ -156,7 +159,8 @@ func (l *Local) Resize(ctx context.Context, id VolumeID, size int64) (*Volume, e
 	}
 	spec := Spec{Kind: v.Kind, Size: size, Thick: v.Thick}
 	spec.Size = spec.round(max(block, 1))
-	if spec.Size <= v.Size {
+	// ZFS sets the size first and its reservation then; a repeated call makes sure of both.
+	if spec.Size < v.Size || spec.Size == v.Size && !v.Thick {
 		return v, nil
 	}
 	if err := l.limit(ctx, v.Dataset, spec); err != nil {

@@ -17,8 +17,8 @@ var deleteProgram string
 // deletion is the result of deleteProgram.
 type deletion struct {
 	// Status is "deleted", "absent", or why nothing was deleted: "unmarked" (the
-	// parent in Dataset), "foreign", "dependent" or "held" (by What), "busy", "unknown"
-	// (whether it is busy), "failed" (with Errno).
+	// parent in Dataset), "foreign" (What, which is Dataset), "dependent" or "held" (by
+	// What), "busy", "unknown" (whether it is busy), "failed" (with Errno).
 	Status  string `json:"status"`
 	Dataset string `json:"dataset"`
 	What    string `json:"what"`
@@ -41,7 +41,7 @@ func (l *Local) Delete(ctx context.Context, id VolumeID) error {
 			return err
 		}
 		var mounted bool
-		users, mounted = l.users(dataset)
+		users, mounted = l.users(ctx, dataset)
 		if mounted || len(users) > 0 && time.Since(start) > glance {
 			return nil // Patience would be of no use.
 		}
@@ -67,7 +67,7 @@ func (l *Local) delete(ctx context.Context, id VolumeID) (dataset string, err er
 		}
 		d, err := l.deleteIn(ctx, pool, id, "first")
 		if err == nil && d.Status == "unknown" {
-			if users, _ := l.users(d.Dataset); len(users) > 0 {
+			if users, _ := l.users(ctx, d.Dataset); len(users) > 0 {
 				return d.Dataset, fmt.Errorf("volume %s: %s: %w", id, d.Dataset, ErrBusy)
 			}
 			d, err = l.deleteIn(ctx, pool, id, "looked")
@@ -89,6 +89,12 @@ func (l *Local) delete(ctx context.Context, id VolumeID) (dataset string, err er
 				err = fmt.Errorf("parent %s had no marker when the volume was looked for; try again: %w", d.Dataset, ErrUnavailable)
 			}
 			faults = append(faults, err)
+		case "foreign", "dependent":
+			// It may be an unfinished volume: the one to delete, or a clone of it.
+			if err := l.reclaim(ctx, Dataset{d.What}); err != nil {
+				return "", fmt.Errorf("%w (%w)", d.err(id), err)
+			}
+			return l.delete(ctx, id)
 		default:
 			return d.Dataset, d.err(id)
 		}

@@ -70,7 +70,7 @@ if dataset == nil then
   return {status = "absent"}
 end
 if own(dataset, "zfs-csi:volume") == nil then
-  return {status = "foreign", dataset = dataset}
+  return {status = "foreign", dataset = dataset, what = dataset}
 end
 
 -- Look at everything before anything is changed.

@@ -127,8 +127,8 @@ func (d *devices) wait(ctx context.Context, name string, again func() error) (st
 }
 
 // known returns the device number of a zvol, or 0 when it has no device now.
-func (d *devices) known(name string) uint64 {
-	ctx, cancel := context.WithTimeout(context.Background(), askWait)
+func (d *devices) known(ctx context.Context, name string) uint64 {
+	ctx, cancel := context.WithTimeout(ctx, askWait)
 	defer cancel()
 	node, _ := d.find(ctx, name, false)
 	if node == "" {

@@ -109,7 +109,7 @@ func (k *kernel) expect(name string, minor uint32, most int) {
 	if want := fmt.Sprintf("zd%d", minor); filepath.Base(node) != want {
 		k.t.Errorf("node of %s is %s, want one called %s", name, node, want)
 	}
-	if k.known(name) != number {
+	if k.known(k.t.Context(), name) != number {
 		k.t.Errorf("the device of %s is not known after it was found", name)
 	}
 	if k.asked > most+1 { // known asks once more.
@@ -154,7 +154,7 @@ func TestDeviceNumberUsedAgain(t *testing.T) {
 	k.remove(0)
 	k.add(0, "tank/csi/c", false)
 	k.expect("tank/csi/c", 0, 2)
-	if number := k.known("tank/csi/a"); number != 0 {
+	if number := k.known(k.t.Context(), "tank/csi/a"); number != 0 {
 		t.Errorf("a zvol without a device is known by %x", number)
 	}
 }

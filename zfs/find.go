@@ -38,7 +38,7 @@ func (r row) size(name string) (int64, error) {
 
 // asked are the properties that find and list ask for.
 var asked = strings.Join([]string{
-	"type", "available", "used", "referenced", "refquota", "refreservation", "volsize", "volblocksize", "origin",
+	"type", "available", "refquota", "refreservation", "volsize", "volblocksize", "origin",
 	"casesensitivity", "normalization", "utf8only", "volmode", "snapdev",
 	propDriver, propVolume, propKind, propFSType, propFormatted, propSource, propParameters, propLabels,
 }, ",")
@@ -165,13 +165,21 @@ func (f *findings) usable(p Dataset) error {
 	return fmt.Errorf("%s is not one of the configured parents: %w", p, ErrInvalid)
 }
 
+// place returns where there is a dataset of a volume's name; the zero Dataset for nowhere.
+func (f *findings) place(id VolumeID) Dataset {
+	for _, p := range f.store.parents {
+		if _, there := f.rows[p.volume(id).name]; there && f.fault[p] == nil {
+			return p.volume(id)
+		}
+	}
+	return Dataset{}
+}
+
 // volume returns the volume of an ID. ErrNotFound means that all parents were seen
 // and none has it; where one could not be seen it is ErrUnavailable.
 func (f *findings) volume(id VolumeID) (*Volume, error) {
-	for _, p := range f.store.parents {
-		if r, there := f.rows[p.volume(id).name]; there && f.fault[p] == nil {
-			return decode(p, id, r)
-		}
+	if d := f.place(id); !d.isZero() {
+		return decode(d.parent(), id, f.rows[d.name])
 	}
 	if len(f.faults) > 0 {
 		return nil, fmt.Errorf("volume %s: %w", id, errors.Join(f.faults...))
@@ -202,7 +210,6 @@ func decode(parent Dataset, id VolumeID, r row) (*Volume, error) {
 	var reserved int64
 	for name, field := range map[string]*int64{
 		sizeProperty: &v.Size, propVolblocksize: &v.BlockSize, "refreservation": &reserved,
-		"used": &v.Used, "referenced": &v.Referenced,
 	} {
 		if *field, err = r.size(name); err != nil {
 			return nil, fmt.Errorf("%s: %w", v.Dataset, err)

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -47,9 +46,6 @@ type Local struct {
 	// another process is a left-over of it.
 	nonce  string
 	serial atomic.Uint64
-
-	// copying is held by each copy, so that Sweep discards none that is under way.
-	copying sync.RWMutex
 }
 
 var _ Store = (*Local)(nil)

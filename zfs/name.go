@@ -54,8 +54,8 @@ func MustParseDataset(s string) Dataset {
 // String returns the full name.
 func (d Dataset) String() string { return d.name }
 
-// IsZero tells whether d names nothing.
-func (d Dataset) IsZero() bool { return d.name == "" }
+// isZero tells whether d names nothing.
+func (d Dataset) isZero() bool { return d.name == "" }
 
 // Pool returns the name of the pool that holds d.
 func (d Dataset) Pool() string {

@@ -18,13 +18,15 @@ type Store interface {
 	// and lies on a pool that answers; else ErrUnavailable.
 	Check(ctx context.Context) error
 
-	// Create makes an empty volume. Errors: ErrExists, ErrNoSpace, ErrInvalid, ErrUnavailable.
+	// Create makes an empty volume. Errors: ErrExists, ErrNotOurs (something else is in its
+	// place), ErrNoSpace, ErrInvalid, ErrUnavailable.
 	Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, error)
 
-	// Clone makes a volume with the bytes that source holds at some moment during
-	// the call. Errors: ErrNotFound (the source), ErrExists (the id), ErrInvalid (another
+	// Clone makes a volume with the bytes that source holds at some moment during the
+	// call, to the spec that plan returns for the source. Errors: those of plan; ErrNotFound (the
+	// source), ErrExists and ErrNotOurs (the id), ErrInvalid (a source that is not this driver's, another
 	// kind, a smaller size, a property that only a new volume can have), ErrNoSpace, ErrUnavailable.
-	Clone(ctx context.Context, id, source VolumeID, spec CloneSpec) (*Volume, error)
+	Clone(ctx context.Context, id, source VolumeID, plan Plan) (*Volume, error)
 
 	// Get returns a volume, by name, at a cost that does not depend on how many
 	// there are. Errors: ErrNotFound, which is proven, ErrNotOurs, ErrUnavailable.
@@ -39,10 +41,10 @@ type Store interface {
 	Delete(ctx context.Context, id VolumeID) error
 
 	// Resize grows a volume to size bytes, or leaves one that has them alone, and
-	// returns it as it is then. Errors: ErrNotFound, ErrNoSpace, ErrUnavailable.
+	// returns it as it is then. Errors: ErrNotFound, ErrNotOurs, ErrNoSpace, ErrInvalid, ErrUnavailable.
 	Resize(ctx context.Context, id VolumeID, size int64) (*Volume, error)
 
-	// SetFormatted remembers that the volume's FSType has been made on it.
+	// SetFormatted remembers that the volume's FSType has been made on it. Errors: those of Get.
 	SetFormatted(ctx context.Context, id VolumeID) error
 
 	// Capacity returns the room below a parent. Errors: ErrUnavailable.
@@ -57,6 +59,8 @@ type Store interface {
 	Device(ctx context.Context, volume Dataset) (string, error)
 
 	// Sweep finishes or undoes what an earlier process left half-done. It is meant
-	// to run once, at start, beside other calls.
-	Sweep(ctx context.Context) error
+	// to run once, at start, beside other calls. What it does to the place of a volume it
+	// does under lock, which takes the volume alone, or returns nil when another call has it:
+	// that one then finds by itself what was left.
+	Sweep(ctx context.Context, lock func(VolumeID) (unlock func())) error
 }

@@ -9,10 +9,11 @@ import (
 )
 
 // Sweep implements Store. It looks for what only a process that died can have left:
-// snapshots for a clone that was not made or whose snapshot was not marked for
-// removal, and copies that were not finished. What this process makes itself carries
-// its nonce and is left alone, so Sweep needs no locks of volumes.
-func (l *Local) Sweep(ctx context.Context) error {
+// clones and copies that were not finished, and snapshots for a clone that was not made or
+// whose snapshot was not marked for removal. New volumes that were not finished it
+// leaves to the next call about them, which alone knows that there is to be a volume.
+// Snapshots that this process takes carry its nonce.
+func (l *Local) Sweep(ctx context.Context, lock func(VolumeID) (unlock func())) error {
 	f, err := l.find(ctx)
 	if err != nil {
 		return err
@@ -20,14 +21,15 @@ func (l *Local) Sweep(ctx context.Context) error {
 	faults := slices.Clone(f.faults)
 	for _, p := range l.parents {
 		if f.fault[p] == nil {
-			faults = append(faults, l.sweep(ctx, p))
+			faults = append(faults, l.sweep(ctx, p, lock))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-func (l *Local) sweep(ctx context.Context, p Dataset) error {
-	c := getCommand(propKind+",defer_destroy", "-d", "2", "-t", "filesystem,volume,snapshot", "-s", "local,none", p.name)
+func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()) error {
+	c := getCommand(strings.Join([]string{"origin", "defer_destroy", propKind, propVolume}, ","),
+		"-d", "2", "-t", "filesystem,volume,snapshot", p.name)
 	out, err := l.run(ctx, c, p.name)
 	if err != nil {
 		return fmt.Errorf("sweep %s: %w", p, err)
@@ -37,41 +39,70 @@ func (l *Local) sweep(ctx context.Context, p Dataset) error {
 		return fmt.Errorf("sweep %s: %w", p, err)
 	}
 	var faults []error
+	// A snapshot goes with its last clone, so the clones come first.
 	for _, name := range order {
-		r := rows[name]
-		made := r.local(propKind)
-		if made == "" || strings.Contains(made, l.nonce) || r["defer_destroy"].value == "on" {
-			continue
+		if d, err := ParseDataset(name); err == nil && d.parent() == p {
+			faults = append(faults, l.sweepDataset(ctx, d, rows[name], lock))
 		}
-		l.log.InfoContext(ctx, "sweep makes good what an earlier process left", "name", name)
+	}
+	for _, name := range order {
 		if strings.Contains(name, "@") {
-			// Its clone may have been deleted since, and the snapshot with it.
-			if err := l.zfs(ctx, name, "destroy", "-d", name); !errors.Is(err, ErrNotFound) {
-				faults = append(faults, err)
-			}
-		} else if strings.HasPrefix(name, p.name+"/"+unfinishedPrefix) {
-			faults = append(faults, l.sweepCopy(ctx, Dataset{name}, made))
-		} else {
-			// A copy that is whole and has its name.
-			faults = append(faults, l.zfs(ctx, name, "inherit", propKind, name))
+			faults = append(faults, l.sweepSnapshot(ctx, name, rows[name]))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// sweepCopy discards an unfinished copy, which an earlier process marked as made, unless
-// this process has made another in its place or is about to.
-func (l *Local) sweepCopy(ctx context.Context, unfinished Dataset, made string) error {
-	if !l.copying.TryLock() {
-		return nil // The copy made again, the deletion, or the next start finds it.
-	}
-	defer l.copying.Unlock()
-	r, err := readRow(ctx, l.runner, unfinished, propKind)
-	if errors.Is(err, ErrNotFound) {
+// sweepSnapshot marks a snapshot that an earlier process took for its own use.
+func (l *Local) sweepSnapshot(ctx context.Context, name string, r row) error {
+	made := r.local(propKind)
+	if made == "" || strings.Contains(made, l.nonce) || r["defer_destroy"].value == "on" {
 		return nil
 	}
-	if err != nil || r.local(propKind) != made {
+	l.log.InfoContext(ctx, "sweep marks a snapshot for removal that an earlier process left", "name", name)
+	_, err := l.run(ctx, Command{Name: "zfs", Args: []string{"destroy", "-d", name}}, name, name[:strings.IndexByte(name, '@')])
+	if errors.Is(err, ErrNotFound) {
+		return nil // Its last clone, or what it is of, has been deleted since, and the snapshot with it.
+	}
+	return err
+}
+
+// sweepDataset removes or finishes what is not, or not yet, a volume.
+func (l *Local) sweepDataset(ctx context.Context, d Dataset, r row, lock func(VolumeID) func()) error {
+	made, volume := r.local(propKind), r.local(propVolume)
+	clone := r["origin"].value != "-" && volume == ""
+	if made == "" && !clone || strings.Contains(made, l.nonce) {
+		return nil
+	}
+	id, err := ParseVolumeID(strings.TrimPrefix(d.Leaf(), copyPrefix))
+	if err != nil {
+		if strings.HasPrefix(d.Leaf(), emptyPrefix) {
+			return l.discard(ctx, d)
+		}
+		return nil
+	}
+	unlock := lock(id)
+	if unlock == nil {
+		return nil
+	}
+	defer unlock()
+	// It was listed before it was locked.
+	now, err := l.properties(ctx, d)
+	if errors.Is(err, ErrNotFound) || err == nil && now.local(propKind) != made {
+		return nil
+	}
+	switch {
+	case err != nil:
+		return err
+	case strings.HasPrefix(d.Leaf(), copyPrefix):
+		l.log.InfoContext(ctx, "sweep removes a copy that an earlier process did not finish", "dataset", d.name)
+		return l.discard(ctx, d)
+	case made != "":
+		// A copy that is whole and has its name.
+		return l.zfs(ctx, d.name, "inherit", propKind, d.name)
+	}
+	if err := l.reclaim(ctx, d); !errors.Is(err, ErrNotOurs) {
 		return err
 	}
-	return l.discard(ctx, unfinished)
+	return nil
 }

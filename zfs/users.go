@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,8 +14,8 @@ import (
 // users returns where a dataset or zvol is in use, for people: each mount in any
 // mount namespace this process can see, and each process that has the device open;
 // and whether there is a mount among them.
-func (l *Local) users(dataset string) (out []string, mounted bool) {
-	return usersIn("/proc", dataset, l.devices.known(dataset))
+func (l *Local) users(ctx context.Context, dataset string) (out []string, mounted bool) {
+	return usersIn("/proc", dataset, l.devices.known(ctx, dataset))
 }
 
 // usersIn returns the users of a dataset, and of the block device of that number unless

@@ -1,7 +1,5 @@
 package zfs
 
-import "context"
-
 // Kind tells the two kinds of volumes apart.
 type Kind int
 
@@ -41,8 +39,6 @@ type Volume struct {
 	Thick bool
 	// Origin is the full name of the snapshot the volume is a clone of at present; empty for none.
 	Origin string
-	// Used and Referenced are the properties of the same names, in bytes.
-	Used, Referenced int64
 	Attributes
 }
 
@@ -84,8 +80,11 @@ type CloneSpec struct {
 	Copy bool
 	// Quiesce, when not nil, is called just before the source's snapshot is taken,
 	// and the function it returns just after, so that a filesystem on a zvol is at rest.
-	Quiesce func(context.Context) (release func() error, err error)
+	Quiesce func() (release func() error, err error)
 }
+
+// Plan returns what a clone of source is to be.
+type Plan func(source *Volume) (CloneSpec, error)
 
 // Capacity is the room below a parent, in bytes.
 type Capacity struct {

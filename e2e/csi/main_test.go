@@ -13,7 +13,7 @@ import (
 func TestMain(m *testing.M) {
 	const variable = "GOMAXPROCS"
 	if os.Getenv(variable) == "" {
-		err := syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), variable+"=6"))
+		err := syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), variable+"=3"))
 		fmt.Fprintln(os.Stderr, "start again with "+variable+":", err)
 		os.Exit(2)
 	}

@@ -2,8 +2,8 @@ package csi_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -11,35 +11,34 @@ import (
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
-// TestDeleteOrders deletes a family of volumes in every order. After each deletion each
-// volume that is left holds what it held; in the end the pool holds nothing.
+// TestDeleteOrders deletes families of volumes in every order. After each deletion each
+// volume that is left holds what it held; in the end the pool holds nothing and its
+// space is what it was. A family is made once, and its pool taken back to that for each order.
 func TestDeleteOrders(t *testing.T) {
-	s := newStack(t)
 	for _, f := range []struct {
-		name  string
-		build func(s *stack, k kind, prefix string) []member
-		// first is the member that goes before the others, or -1.
-		first int
+		name   string
+		build  func(s *stack, k kind) []member
+		orders [][]int
 	}{
-		{"three clones of three moments", threeMoments, -1},
-		{"middle of a chain of five", chainOfFive, 2},
+		{"source and clone", oneMoment, permutations(0, 1)},
+		{"source and three clones of three moments", threeMoments, permutations(0, 1, 2, 3)},
+		{"middle of a chain of five first", chainOfFive, prefixed(2, permutations(0, 1, 3, 4))},
 	} {
 		for _, k := range kinds {
 			t.Run(f.name+"/"+k.name, func(t *testing.T) {
-				all := orders(f.first)
-				if k.onZvol() {
-					// Their lineage is a zvol's, for which all are tried.
-					all = [][]int{all[0], all[len(all)-1]}
-				}
-				for _, order := range all {
+				s := newStackOn(t, 1)
+				before := s.spaces()
+				family := f.build(s, k)
+				rewind := s.pools[0].Checkpoint(t)
+				for i, order := range f.orders {
 					t.Run(fmt.Sprint(order), func(t *testing.T) {
-						t.Parallel()
 						s := s.sub(t)
-						prefix := fmt.Sprintf("%s-%d-", k.name, serial.Add(1))
-						s.deleteInOrder(k, f.build(s, k, prefix), order)
-						if pool := s.pool(); strings.Contains(pool, prefix) {
-							t.Errorf("something is left:\n%s", pool)
+						if i > 0 {
+							rewind(t)
 						}
+						s.deleteInOrder(k, family, order)
+						s.empty()
+						s.sameSpace(before)
 					})
 				}
 			})
@@ -47,30 +46,32 @@ func TestDeleteOrders(t *testing.T) {
 	}
 }
 
-// serial numbers families, whose orders are tried side by side.
-var serial atomic.Int64
-
 // member is a volume of a family and the text it holds.
 type member struct{ id, text string }
 
+// oneMoment is a source and a clone of it, which both have gone on.
+func oneMoment(s *stack, k kind) []member { return moments(s, k, 1) }
+
 // threeMoments is a source and a clone of each of three moments of it.
-func threeMoments(s *stack, k kind, prefix string) []member {
-	a := s.create(k.request(prefix + "a"))
-	family := []member{{a, "moment 3"}}
-	for i := range 3 {
+func threeMoments(s *stack, k kind) []member { return moments(s, k, 3) }
+
+func moments(s *stack, k kind, n int) []member {
+	a := s.create(k.request("a"))
+	family := []member{{a, fmt.Sprintf("moment %d", n)}}
+	for i := range n {
 		moment := fmt.Sprintf("moment %d", i)
 		s.writeIn(k, a, moment)
-		family = append(family, member{s.create(k.cloneRequest(prefix+string(rune('b'+i)), a)), moment})
+		family = append(family, member{s.create(k.cloneRequest(string(rune('b'+i)), a)), moment})
 	}
 	s.writeIn(k, a, family[0].text)
 	return family
 }
 
 // chainOfFive is a volume, a clone of it, a clone of that, and so on.
-func chainOfFive(s *stack, k kind, prefix string) []member {
+func chainOfFive(s *stack, k kind) []member {
 	var family []member
 	for i := range 5 {
-		name := prefix + string(rune('a'+i))
+		name := string(rune('a' + i))
 		id := ""
 		if i == 0 {
 			id = s.create(k.request(name))
@@ -101,31 +102,24 @@ func (s *stack) deleteInOrder(k kind, family []member, order []int) {
 	}
 }
 
-// orders returns every order of four, or every order of five with one that goes first.
-func orders(first int) [][]int {
-	members, out := []int{0, 1, 2, 3}, [][]int{}
-	if first >= 0 {
-		members = nil
-		for i := range 5 {
-			if i != first {
-				members = append(members, i)
-			}
-		}
+// permutations returns every order of the items.
+func permutations(items ...int) [][]int {
+	if len(items) == 0 {
+		return [][]int{nil}
 	}
-	var permute func(done, left []int)
-	permute = func(done, left []int) {
-		if len(left) == 0 {
-			out = append(out, append([]int{}, done...))
-		}
-		for i := range left {
-			rest := append(append([]int{}, left[:i]...), left[i+1:]...)
-			permute(append(done, left[i]), rest)
-		}
+	var out [][]int
+	for i, item := range items {
+		rest := slices.Concat(items[:i], items[i+1:])
+		out = append(out, prefixed(item, permutations(rest...))...)
 	}
-	if first >= 0 {
-		permute([]int{first}, members)
-	} else {
-		permute(nil, members)
+	return out
+}
+
+// prefixed puts an item before each order.
+func prefixed(item int, orders [][]int) [][]int {
+	var out [][]int
+	for _, order := range orders {
+		out = append(out, append([]int{item}, order...))
 	}
 	return out
 }
@@ -134,6 +128,10 @@ func orders(first int) [][]int {
 // less of the slow machine's time; TestClone goes the whole way.
 func (s *stack) writeIn(k kind, id, text string) {
 	s.Helper()
+	if k.onZvol() && s.unformatted(id) {
+		s.publish(id, k)
+		s.unpublish(id)
+	}
 	s.inside(k, id, func(path string) { s.write(path, text) })
 }
 
@@ -143,23 +141,32 @@ func (s *stack) readIn(k kind, id string) (text string) {
 	return text
 }
 
+// unformatted tells whether no filesystem has been made on a volume that is to have one.
+func (s *stack) unformatted(id string) bool {
+	s.Helper()
+	v, err := s.store.Get(s.ctx(), zfs.VolumeIDFor(id, s.parents[0]))
+	s.must(err)
+	return !v.Formatted
+}
+
 // inside calls f with a path to the content of a volume.
 func (s *stack) inside(k kind, id string, f func(path string)) {
 	s.Helper()
-	if k.onZvol() {
-		f(s.publish(id, k))
-		s.unpublish(id)
-		return
-	}
-	name := s.parents[0].String() + "/" + id
-	if k.name == zvol.name {
-		device, err := s.store.Device(s.ctx(), zfs.MustParseDataset(name))
+	source, fsType, options := s.parents[0].String()+"/"+id, "zfs", ""
+	if k.name != dataset.name {
+		device, err := s.store.Device(s.ctx(), zfs.MustParseDataset(source))
 		s.must(err)
-		f(device)
+		source, fsType = device, k.capability.GetMount().GetFsType()
+	}
+	switch fsType {
+	case "":
+		f(source)
 		return
+	case "xfs":
+		options = "nouuid" // Its clones have the same.
 	}
 	dir := s.TempDir()
-	s.must(unix.Mount(name, dir, "zfs", 0, ""))
+	s.eventually("it is mounted", func() error { return unix.Mount(source, dir, fsType, 0, options) })
 	f(dir)
 	// A command that another test starts just now holds all that is open, for a moment.
 	s.eventually("it is unmounted", func() error { return unix.Unmount(dir, 0) })

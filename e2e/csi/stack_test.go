@@ -36,7 +36,7 @@ const (
 	poolSize = 64 << 30
 )
 
-// stack is a driver that serves on a socket, over two real pools with a parent each.
+// stack is a driver that serves on a socket, over real pools with a parent each.
 type stack struct {
 	*testing.T
 	csi.ControllerClient
@@ -54,20 +54,23 @@ type stack struct {
 	stop func()
 }
 
-// newStack starts a driver. It stops when the test ends, and the test fails unless
-// the pools then are as empty as they were. The test runs beside others: most of the
-// time it waits for transaction groups.
+// newStack starts a driver on two pools.
 func newStack(t *testing.T) *stack {
+	t.Helper()
+	return newStackOn(t, 2)
+}
+
+// newStackOn starts a driver on that many pools. It stops when the test ends, and the test
+// fails unless the pools then are as empty as they were. The test runs beside others:
+// most of the time it waits for transaction groups.
+func newStackOn(t *testing.T, pools int) *stack {
 	t.Helper()
 	zfstest.Need(t)
 	t.Parallel()
-	first, second := zfstest.NewPool(t, poolSize), zfstest.NewPool(t, poolSize)
-	s := &stack{
-		T:       t,
-		pools:   []*zfstest.Pool{first, second},
-		parents: []zfs.Dataset{first.Parent(t, "csi", driverName), second.Parent(t, "csi", driverName)},
-		dir:     t.TempDir(),
-		logs:    &logs{},
+	s := &stack{T: t, dir: t.TempDir(), logs: &logs{}}
+	for range pools {
+		p := zfstest.NewPool(t, poolSize)
+		s.pools, s.parents = append(s.pools, p), append(s.parents, p.Parent(t, "csi", driverName))
 	}
 	s.runner = &runner{Runner: zfs.Exec{Log: s.log()}}
 	s.socket = filepath.Join(s.dir, "run", "csi.sock")
@@ -199,12 +202,14 @@ func (s *stack) tidy() error {
 // spaces returns what each parent uses, in bytes.
 func (s *stack) spaces() []int64 {
 	s.Helper()
-	var out []int64
+	args := []string{"get", "-Hpo", "value", "used"}
 	for _, p := range s.parents {
-		var used int64
-		_, err := fmt.Sscan(s.shell("zfs", "get", "-Hpo", "value", "used", p.String()), &used)
+		args = append(args, p.String())
+	}
+	out := make([]int64, len(s.parents))
+	for i, line := range strings.Fields(s.shell("zfs", args...)) {
+		_, err := fmt.Sscan(line, &out[i])
 		s.must(err)
-		out = append(out, used)
 	}
 	return out
 }

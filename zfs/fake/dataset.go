@@ -20,9 +20,11 @@ type content struct{ data []byte }
 
 // dataset is a filesystem or zvol: a volume, or somebody else's if not ours.
 type dataset struct {
-	name       zfs.Dataset
-	parent     zfs.Dataset
-	ours       bool
+	name   zfs.Dataset
+	parent zfs.Dataset
+	ours   bool
+	// unfinished: a process died when the dataset was made and not yet ours.
+	unfinished bool
 	kind       zfs.Kind
 	size       int64
 	thick      bool
@@ -69,10 +71,6 @@ func (d *dataset) volume() *zfs.Volume {
 	if d.kind == zfs.Block {
 		v.BlockSize = d.blockSize()
 	}
-	if d.content != nil {
-		v.Referenced = int64(len(d.content.data))
-	}
-	v.Used = max(v.Referenced, d.reserved())
 	if d.origin != nil {
 		v.Origin = d.origin.fullName()
 	}

@@ -124,14 +124,11 @@ func (b *backend) ForeignClone(t testing.TB, id zfs.VolumeID, name string) (stri
 	return c.name.String(), func() {
 		b.s.mu.Lock()
 		defer b.s.mu.Unlock()
-		delete(b.s.datasets, c.name.String())
-		if c.origin.ours {
-			b.s.vanish(c.origin)
-		}
+		b.s.remove(c)
 	}
 }
 
-func (b *backend) ForeignDataset(_ testing.TB, name zfs.Dataset) func() {
+func (b *backend) ForeignDataset(_ testing.TB, name zfs.Dataset, _ zfs.Kind) func() {
 	b.s.mu.Lock()
 	defer b.s.mu.Unlock()
 	b.s.datasets[name.String()] = &dataset{name: name}
@@ -166,9 +163,18 @@ func (b *backend) Unmark(_ testing.TB, parent zfs.Dataset) func() {
 	return func() { b.s.SetMarked(parent, true) }
 }
 
-func (b *backend) Die(t testing.TB, source, id zfs.VolumeID) {
+func (b *backend) Die(t testing.TB, source, id zfs.VolumeID, moment storetest.Moment) {
 	t.Helper()
-	b.locked(t, source, func(d *dataset) { take(d, &snapshot{name: "clone-of-the-dead-" + id.String(), ours: true}) })
+	b.locked(t, source, func(d *dataset) {
+		half := &dataset{name: zfs.MustParseDataset(d.parent.String() + "/" + id.String()), parent: d.parent, unfinished: true}
+		if moment != storetest.InCreate {
+			half.origin = &snapshot{name: "clone-of-the-dead-" + id.String(), ours: true}
+			take(d, half.origin)
+		}
+		if moment == storetest.InCreate || moment == storetest.InClone {
+			b.s.datasets[half.name.String()] = half
+		}
+	})
 }
 
 func TestPoolStates(t *testing.T) {

@@ -26,11 +26,21 @@ type snapshot struct {
 func (snap *snapshot) fullName() string { return snap.of.name.String() + "@" + snap.name }
 
 // Clone implements zfs.Store.
-func (s *Store) Clone(ctx context.Context, id, source zfs.VolumeID, spec zfs.CloneSpec) (*zfs.Volume, error) {
+func (s *Store) Clone(ctx context.Context, id, source zfs.VolumeID, plan zfs.Plan) (*zfs.Volume, error) {
 	if err := s.enter(ctx, "Clone", id); err != nil {
 		return nil, err
 	}
-	_, err := s.prepare(id, source, spec)
+	src, err := s.source(source)
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	spec, err := plan(src.volume())
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	_, err = s.prepare(id, source, spec)
 	s.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -38,7 +48,7 @@ func (s *Store) Clone(ctx context.Context, id, source zfs.VolumeID, spec zfs.Clo
 
 	release := func() error { return nil }
 	if spec.Quiesce != nil {
-		if release, err = spec.Quiesce(ctx); err != nil {
+		if release, err = spec.Quiesce(); err != nil {
 			return nil, fmt.Errorf("clone volume %s: bring the filesystem to rest: %w", source, err)
 		}
 	}
@@ -76,14 +86,26 @@ func (s *Store) Clone(ctx context.Context, id, source zfs.VolumeID, spec zfs.Clo
 	return d.volume(), nil
 }
 
+// source returns what a clone is to be made of.
+func (s *Store) source(id zfs.VolumeID) (*dataset, error) {
+	d, err := s.find(id)
+	if errors.Is(err, zfs.ErrNotOurs) {
+		return nil, fmt.Errorf("source of the clone: %v: %w", err, zfs.ErrInvalid) //nolint:errorlint // it is not the target's fault
+	}
+	if err != nil {
+		return nil, fmt.Errorf("source of the clone: %w", err)
+	}
+	return d, nil
+}
+
 // prepare returns the clone's dataset, not yet added, or why it cannot be made.
 func (s *Store) prepare(id, source zfs.VolumeID, spec zfs.CloneSpec) (*dataset, error) {
 	if err := s.free(id, spec.Parent); err != nil {
 		return nil, err
 	}
-	src, err := s.find(source)
+	src, err := s.source(source)
 	if err != nil {
-		return nil, fmt.Errorf("source of the clone: %w", err)
+		return nil, err
 	}
 	wrong := func(format string, args ...any) error {
 		return fmt.Errorf("clone %s of volume %s: %s: %w", id, source, fmt.Sprintf(format, args...), zfs.ErrInvalid)
@@ -162,7 +184,7 @@ func (s *Store) Delete(ctx context.Context, id zfs.VolumeID) error {
 	}
 	defer s.mu.Unlock()
 	d, err := s.find(id)
-	if errors.Is(err, zfs.ErrNotFound) {
+	if errors.Is(err, zfs.ErrNotFound) || s.reclaim(id) {
 		return nil
 	}
 	if err != nil {
@@ -175,15 +197,17 @@ func (s *Store) Delete(ctx context.Context, id zfs.VolumeID) error {
 		return fmt.Errorf("volume %s is in use (%s): %w", id, d.busy, zfs.ErrBusy)
 	}
 	for _, snap := range slices.Clone(d.snapshots) {
+		for _, c := range s.clones(snap) {
+			if c.unfinished {
+				s.remove(c)
+			}
+		}
 		s.vanish(snap)
 	}
 	for i := len(d.snapshots) - 1; i >= 0; i = len(d.snapshots) - 1 {
 		s.promote(s.clones(d.snapshots[i])[0])
 	}
-	delete(s.datasets, d.name.String())
-	if d.origin != nil && d.origin.ours {
-		s.vanish(d.origin)
-	}
+	s.remove(d)
 	return nil
 }
 
@@ -199,7 +223,7 @@ func (s *Store) foreignDependent(d *dataset) string {
 			return "a hold of " + snap.fullName()
 		}
 		for _, c := range s.clones(snap) {
-			if !c.ours {
+			if !c.ours && !c.unfinished {
 				return c.name.String()
 			}
 		}

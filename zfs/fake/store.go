@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -168,12 +169,18 @@ func (s *Store) SetFormatted(ctx context.Context, id zfs.VolumeID) error {
 }
 
 // Sweep implements zfs.Store.
-func (s *Store) Sweep(ctx context.Context) error {
+func (s *Store) Sweep(ctx context.Context, lock func(zfs.VolumeID) func()) error {
 	if err := s.enter(ctx, "Sweep", zfs.VolumeID{}); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
-	for _, d := range s.datasets {
+	for _, d := range slices.Collect(maps.Values(s.datasets)) {
+		if d.unfinished && d.origin != nil {
+			if unlock := lock(zfs.VolumeIDFor(d.name.Leaf(), d.parent)); unlock != nil {
+				s.remove(d)
+				unlock()
+			}
+		}
 		for _, snap := range slices.Clone(d.snapshots) {
 			if snap.ours {
 				s.vanish(snap)
@@ -215,10 +222,29 @@ func (s *Store) free(id zfs.VolumeID, parent zfs.Dataset) error {
 	switch d, err := s.find(id); {
 	case err == nil:
 		return fmt.Errorf("volume %s is at %s: %w", id, d.name, zfs.ErrExists)
-	case errors.Is(err, zfs.ErrNotFound):
+	case errors.Is(err, zfs.ErrNotFound), s.reclaim(id):
 		return nil
 	default:
 		return err
+	}
+}
+
+// reclaim removes an unfinished dataset in the place of a volume, and tells whether there was one.
+func (s *Store) reclaim(id zfs.VolumeID) bool {
+	for _, p := range s.parents {
+		if d := s.datasets[p.String()+"/"+id.String()]; d != nil && d.unfinished {
+			s.remove(d)
+			return true
+		}
+	}
+	return false
+}
+
+// remove removes a dataset that has no snapshots, and its origin if nothing else needs that.
+func (s *Store) remove(d *dataset) {
+	delete(s.datasets, d.name.String())
+	if d.origin != nil && d.origin.ours {
+		s.vanish(d.origin)
 	}
 }
 

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -92,7 +91,7 @@ func testCloneProperties(x *trial) {
 		}
 		spec.Properties = zfs.Properties{fixed: other}
 		x.unchanged(func() {
-			_, err := x.store.Clone(x.t.Context(), volumeID(x.t, "b"), volumeID(x.t, "a"), zfs.CloneSpec{Spec: spec})
+			_, err := x.store.Clone(x.t.Context(), volumeID(x.t, "b"), volumeID(x.t, "a"), Plan(zfs.CloneSpec{Spec: spec}))
 			x.is(err, zfs.ErrInvalid, string(fixed))
 		})
 		x.delete("a")
@@ -124,7 +123,7 @@ func testCloneErrors(x *trial) {
 			for _, copied := range []bool{false, true} {
 				clone := zfs.CloneSpec{Spec: spec, Copy: copied}
 				test.change(&clone)
-				_, err := x.store.Clone(x.t.Context(), volumeID(x.t, test.id), volumeID(x.t, test.source), clone)
+				_, err := x.store.Clone(x.t.Context(), volumeID(x.t, test.id), volumeID(x.t, test.source), Plan(clone))
 				x.is(err, test.want)
 			}
 		}
@@ -186,8 +185,8 @@ func testCloneQuiesce(x *trial) {
 	x.write("a", "before")
 	for _, copied := range []bool{false, true} {
 		fault := errors.New("it does not rest")
-		quiesce := func(begin, end error) func(context.Context) (func() error, error) {
-			return func(context.Context) (func() error, error) {
+		quiesce := func(begin, end error) func() (func() error, error) {
+			return func() (func() error, error) {
 				x.write("a", "at rest")
 				return func() error {
 					x.write("a", "after")
@@ -198,7 +197,7 @@ func testCloneQuiesce(x *trial) {
 		clone := zfs.CloneSpec{Spec: spec, Copy: copied}
 		for _, faults := range [][2]error{{fault, nil}, {nil, fault}} {
 			clone.Quiesce = quiesce(faults[0], faults[1])
-			_, err := x.store.Clone(x.t.Context(), volumeID(x.t, "b"), volumeID(x.t, "a"), clone)
+			_, err := x.store.Clone(x.t.Context(), volumeID(x.t, "b"), volumeID(x.t, "a"), Plan(clone))
 			x.is(err, fault)
 			if names := x.b.Contents(x.t); len(names) != 1 {
 				x.t.Errorf("the pools hold %q after a clone that failed", names)
@@ -226,7 +225,7 @@ func testCloneConcurrent(x *trial) {
 			names = append(names, name)
 			id, source := volumeID(x.t, name), volumeID(x.t, "a")
 			wg.Go(func() {
-				_, err := x.store.Clone(x.t.Context(), id, source, zfs.CloneSpec{Spec: spec, Copy: i == 0})
+				_, err := x.store.Clone(x.t.Context(), id, source, Plan(zfs.CloneSpec{Spec: spec, Copy: i == 0}))
 				faults <- err
 			})
 		}

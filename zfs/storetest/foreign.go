@@ -26,31 +26,38 @@ func testDeleteBusy(x *trial) {
 
 // testNotOurs has a dataset that is not the driver's where a volume could be.
 func testNotOurs(x *trial) {
-	for _, parent := range x.store.Parents() {
-		x.create("b", x.spec(zfs.Filesystem))
-		name := zfs.MustParseDataset(parent.String() + "/a")
-		remove := x.b.ForeignDataset(x.t, name)
-		id := volumeID(x.t, "a")
-		x.unchanged(func() {
-			_, err := x.store.Get(x.t.Context(), id)
-			x.is(err, zfs.ErrNotOurs, name.String())
-			_, err = x.store.Create(x.t.Context(), id, x.spec(zfs.Filesystem))
-			x.is(err, zfs.ErrNotOurs, name.String())
-			_, err = x.store.Clone(x.t.Context(), id, volumeID(x.t, "b"), zfs.CloneSpec{Spec: x.spec(zfs.Filesystem)})
-			x.is(err, zfs.ErrNotOurs, name.String())
-			_, err = x.store.Clone(x.t.Context(), volumeID(x.t, "c"), id, zfs.CloneSpec{Spec: x.spec(zfs.Filesystem)})
-			x.is(err, zfs.ErrNotOurs, name.String())
-			_, err = x.store.Resize(x.t.Context(), id, 2*size)
-			x.is(err, zfs.ErrNotOurs, name.String())
-			x.is(x.store.SetFormatted(x.t.Context(), id), zfs.ErrNotOurs, name.String())
-			x.is(x.store.Delete(x.t.Context(), id), zfs.ErrNotOurs, name.String())
-		})
-		if len(x.list()) != 1 {
-			x.t.Errorf("List has %s", show(x.list()...))
+	x.eachKind(func(x *trial, kind zfs.Kind) {
+		for _, parent := range x.store.Parents() {
+			x.create("b", x.spec(kind))
+			name := zfs.MustParseDataset(parent.String() + "/a")
+			remove := x.b.ForeignDataset(x.t, name, kind)
+			x.unchanged(func() { x.refusedAt(volumeID(x.t, "a"), name, kind) })
+			if len(x.list()) != 1 {
+				x.t.Errorf("List has %s", show(x.list()...))
+			}
+			remove()
+			x.delete("a", "b")
 		}
-		remove()
-		x.delete("a", "b")
-	}
+	})
+}
+
+// refusedAt makes each call about a volume in whose place there is something else.
+func (x *trial) refusedAt(id zfs.VolumeID, name zfs.Dataset, kind zfs.Kind) {
+	x.t.Helper()
+	ctx, plan := x.t.Context(), Plan(zfs.CloneSpec{Spec: x.spec(kind)})
+	_, err := x.store.Get(ctx, id)
+	x.is(err, zfs.ErrNotOurs, name.String())
+	_, err = x.store.Create(ctx, id, x.spec(kind))
+	x.is(err, zfs.ErrNotOurs, name.String())
+	_, err = x.store.Clone(ctx, id, volumeID(x.t, "b"), plan)
+	x.is(err, zfs.ErrNotOurs, name.String())
+	_, err = x.store.Clone(ctx, volumeID(x.t, "c"), id, plan)
+	x.is(err, zfs.ErrInvalid, name.String())
+	_, err = x.store.Resize(ctx, id, 2*size)
+	x.is(err, zfs.ErrNotOurs, name.String())
+	x.is(x.store.SetFormatted(ctx, id), zfs.ErrNotOurs, name.String())
+	x.is(x.store.Delete(ctx, id), zfs.ErrNotOurs, name.String())
+	x.sweep()
 }
 
 // testForeignSnapshots has a backup tool's snapshots on source and clones, of the same
@@ -101,7 +108,7 @@ func testForeignDependents(x *trial) {
 
 		if kind == zfs.Filesystem {
 			child := zfs.MustParseDataset(x.get("a").Dataset.String() + "/child")
-			remove = x.b.ForeignDataset(x.t, child)
+			remove = x.b.ForeignDataset(x.t, child, zfs.Filesystem)
 			refused(child.String())
 			remove()
 		}

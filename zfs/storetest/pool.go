@@ -19,7 +19,7 @@ func (x *trial) unavailable() {
 		x.is(err, zfs.ErrUnavailable)
 		_, err = x.store.Create(ctx, id, x.spec(zfs.Filesystem))
 		x.is(err, zfs.ErrUnavailable)
-		_, err = x.store.Clone(ctx, volumeID(x.t, "b"), id, zfs.CloneSpec{Spec: x.spec(zfs.Filesystem)})
+		_, err = x.store.Clone(ctx, volumeID(x.t, "b"), id, Plan(zfs.CloneSpec{Spec: x.spec(zfs.Filesystem)}))
 		x.is(err, zfs.ErrUnavailable)
 		_, err = x.store.Resize(ctx, id, 2*size)
 		x.is(err, zfs.ErrUnavailable)
@@ -101,32 +101,77 @@ func testCondition(x *trial) {
 	})
 }
 
+// sweep runs Sweep as a driver does that has no other call under way.
+func (x *trial) sweep() {
+	x.t.Helper()
+	err := x.store.Sweep(x.t.Context(), func(zfs.VolumeID) func() { return func() {} })
+	if err != nil {
+		x.t.Fatal(err)
+	}
+}
+
 func testSweep(x *trial) {
 	x.eachKind(func(x *trial, kind zfs.Kind) {
 		x.create("a", x.spec(kind))
 		x.write("a", "text")
 		x.clone("b", "a", x.spec(kind))
+		for _, moment := range []Moment{BeforeClone, InClone, InCopy} {
+			x.unchanged(func() {
+				x.b.Die(x.t, volumeID(x.t, "a"), volumeID(x.t, "c"), moment)
+				x.sweep()
+			})
+		}
+
+		// What another call is about is left to that.
+		x.b.Die(x.t, volumeID(x.t, "a"), volumeID(x.t, "c"), InClone)
 		x.unchanged(func() {
-			x.b.Die(x.t, volumeID(x.t, "a"), volumeID(x.t, "c"))
-			if err := x.store.Sweep(x.t.Context()); err != nil {
+			if err := x.store.Sweep(x.t.Context(), func(zfs.VolumeID) func() { return nil }); err != nil {
 				x.t.Fatal(err)
 			}
 		})
+		x.delete("c", "a")
+		x.holds("b", "text")
+		x.delete("b")
+	})
+}
 
-		// What a process left does not stand in the way, swept or not.
-		x.b.Die(x.t, volumeID(x.t, "a"), volumeID(x.t, "c"))
-		x.clone("c", "a", x.spec(kind))
-		x.b.Die(x.t, volumeID(x.t, "a"), volumeID(x.t, "d"))
-		x.cloneSpec("d", "a", zfs.CloneSpec{Spec: x.spec(kind), Copy: true})
-		x.b.Die(x.t, volumeID(x.t, "a"), volumeID(x.t, "e"))
-		x.delete("e", "a")
-		for _, name := range []string{"b", "c", "d"} {
-			x.holds(name, "text")
+// testUnfinished: what a process left that died does not stand in the way, swept or not.
+func testUnfinished(x *trial) {
+	x.eachKind(func(x *trial, kind zfs.Kind) {
+		a, c := volumeID(x.t, "a"), volumeID(x.t, "c")
+		spec := x.spec(kind)
+		x.create("a", spec)
+		x.write("a", "text")
+		x.b.Die(x.t, a, c, InCreate)
+		x.sweep()
+		x.create("c", spec)
+		x.holds("c", "")
+		x.delete("c")
+		for i, moment := range []Moment{BeforeClone, InCopy, InClone, InCreate} {
+			x.unchanged(func() { // Deleted as if it were there.
+				x.b.Die(x.t, a, c, moment)
+				x.delete("c")
+				x.sweep()
+			})
+			for _, whole := range []bool{false, true} {
+				if x.b.Slow() && whole != (i%2 == 1) {
+					continue
+				}
+				x.unchanged(func() { // Made again.
+					x.b.Die(x.t, a, c, moment)
+					x.cloneSpec("c", "a", zfs.CloneSpec{Spec: spec, Copy: whole})
+					x.holds("c", "text")
+					x.delete("c")
+					x.sweep()
+				})
+			}
 		}
-		x.delete("b", "c", "d")
-		if err := x.store.Sweep(x.t.Context()); err != nil {
-			x.t.Fatal(err)
-		}
+		// A clone that was not finished does not keep its source.
+		x.clone("b", "a", spec)
+		x.b.Die(x.t, a, c, InClone)
+		x.delete("a")
+		x.holds("b", "text")
+		x.delete("b")
 	})
 }
 

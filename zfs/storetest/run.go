@@ -35,8 +35,8 @@ type Backend interface {
 	ForeignSnapshot(t testing.TB, id zfs.VolumeID, name string)
 	// ForeignClone makes a clone of a volume's snapshot outside of the parents, and names it.
 	ForeignClone(t testing.TB, id zfs.VolumeID, snapshot string) (name string, remove func())
-	// ForeignDataset makes a filesystem below a parent or a volume.
-	ForeignDataset(t testing.TB, name zfs.Dataset) (remove func())
+	// ForeignDataset makes a dataset of a kind below a parent or a volume, and writes to it.
+	ForeignDataset(t testing.TB, name zfs.Dataset, kind zfs.Kind) (remove func())
 	// Hold holds a snapshot of a volume.
 	Hold(t testing.TB, id zfs.VolumeID, snapshot string) (release func())
 
@@ -46,9 +46,25 @@ type Backend interface {
 	Unmark(t testing.TB, parent zfs.Dataset) (mark func())
 	// Degrade takes redundancy from a pool.
 	Degrade(t testing.TB, pool string) (repair func())
-	// Die leaves what a process leaves that dies inside Clone before the clone is made.
-	Die(t testing.TB, source, id zfs.VolumeID)
+	// Die leaves what a process, or the power, leaves that goes at some moment while a volume of
+	// that ID is made, as a clone of source or, at InCreate, as an empty volume of its kind.
+	Die(t testing.TB, source, id zfs.VolumeID, moment Moment)
 }
+
+// Moment is when a process dies.
+type Moment int
+
+// The moments in which a Backend's process can die.
+const (
+	// BeforeClone: the source's snapshot is taken.
+	BeforeClone Moment = iota + 1
+	// InClone: the clone is made and does not have its properties yet.
+	InClone
+	// InCopy: the copy is not whole.
+	InCopy
+	// InCreate: the empty volume is made and does not have its properties yet.
+	InCreate
+)
 
 // Run holds a Store to its contract. newBackend is called for each case; it may return
 // the same Backend again, since each case leaves the pools empty.
@@ -94,6 +110,7 @@ func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
 		{"Unmarked", testUnmarked},
 		{"Condition", testCondition},
 		{"Sweep", testSweep},
+		{"Unfinished", testUnfinished},
 		{"Ended", testEnded},
 	} {
 		t.Run(c.name, func(t *testing.T) {

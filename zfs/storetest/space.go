@@ -72,9 +72,9 @@ func testNoSpace(x *trial) {
 		x.unchanged(func() {
 			_, err := x.store.Create(x.t.Context(), volumeID(x.t, "b"), large)
 			x.is(err, zfs.ErrNoSpace)
-			_, err = x.store.Clone(x.t.Context(), volumeID(x.t, "b"), v.ID, zfs.CloneSpec{Spec: large})
+			_, err = x.store.Clone(x.t.Context(), volumeID(x.t, "b"), v.ID, Plan(zfs.CloneSpec{Spec: large}))
 			x.is(err, zfs.ErrNoSpace)
-			_, err = x.store.Clone(x.t.Context(), volumeID(x.t, "b"), v.ID, zfs.CloneSpec{Spec: large, Copy: true})
+			_, err = x.store.Clone(x.t.Context(), volumeID(x.t, "b"), v.ID, Plan(zfs.CloneSpec{Spec: large, Copy: true}))
 			x.is(err, zfs.ErrNoSpace)
 			_, err = x.store.Resize(x.t.Context(), v.ID, large.Size)
 			x.is(err, zfs.ErrNoSpace)

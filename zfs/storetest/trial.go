@@ -69,9 +69,14 @@ func (x *trial) clone(name, source string, spec zfs.Spec) *zfs.Volume {
 	return x.cloneSpec(name, source, zfs.CloneSpec{Spec: spec})
 }
 
+// Plan returns the plan of a clone that is to be the same whatever its source is.
+func Plan(spec zfs.CloneSpec) zfs.Plan {
+	return func(*zfs.Volume) (zfs.CloneSpec, error) { return spec, nil }
+}
+
 func (x *trial) cloneSpec(name, source string, spec zfs.CloneSpec) *zfs.Volume {
 	x.t.Helper()
-	v, err := x.store.Clone(x.t.Context(), volumeID(x.t, name), volumeID(x.t, source), spec)
+	v, err := x.store.Clone(x.t.Context(), volumeID(x.t, name), volumeID(x.t, source), Plan(spec))
 	if err != nil {
 		x.t.Fatalf("Clone(%s, %s): %v", name, source, err)
 	}

@@ -3,9 +3,12 @@ package zfstest
 import (
 	"fmt"
 	"os"
+	"path"
+	"slices"
 	"testing"
 
 	"github.com/zfs-csi/zfs-csi/zfs"
+	"github.com/zfs-csi/zfs-csi/zfs/storetest"
 )
 
 // Property implements storetest.Backend.
@@ -49,9 +52,17 @@ func (b *Backend) ForeignClone(t testing.TB, id zfs.VolumeID, snapshot string) (
 }
 
 // ForeignDataset implements storetest.Backend.
-func (b *Backend) ForeignDataset(t testing.TB, name zfs.Dataset) (remove func()) {
+func (b *Backend) ForeignDataset(t testing.TB, name zfs.Dataset, kind zfs.Kind) (remove func()) {
 	t.Helper()
-	Run(t, "zfs", "create", "-u", name.String())
+	b.bare(t, &zfs.Volume{Kind: kind, Size: 1 << 20, BlockSize: zfs.DefaultVolblocksize}, name.String())
+	if parents, _ := b.names(); slices.Contains(parents, path.Dir(name.String())) {
+		id, err := zfs.ParseVolumeID(name.Leaf())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.Write(t, id, "foreign")
+	}
+	Run(t, "zpool", "sync", name.Pool())
 	return destroy(t, name.String())
 }
 
@@ -91,21 +102,46 @@ func (b *Backend) Unmark(t testing.TB, parent zfs.Dataset) (mark func()) {
 	return once(t, func() { Run(t, "zfs", "set", "zfs-csi:driver="+Driver, parent.String()) })
 }
 
-// Die implements storetest.Backend: it leaves a snapshot that no clone was made of, and
-// a copy that was not finished.
-func (b *Backend) Die(t testing.TB, source, id zfs.VolumeID) {
+// Die implements storetest.Backend.
+func (b *Backend) Die(t testing.TB, source, id zfs.VolumeID, moment storetest.Moment) {
 	t.Helper()
 	v := b.volume(t, source)
-	for _, kind := range []string{"clone", "copy"} {
-		leaf := kind + "-dead-" + id.String()
-		Run(t, "zfs", "snapshot", "-o", "zfs-csi:kind="+leaf, v.Dataset.String()+"@"+leaf)
+	target := v.Parent.String() + "/" + id.String()
+	switch moment {
+	case storetest.BeforeClone:
+		b.own(t, v.Dataset.String(), "clone", id)
+	case storetest.InClone:
+		Run(t, "zfs", "clone", b.own(t, v.Dataset.String(), "clone", id), target)
+	case storetest.InCopy:
+		b.own(t, v.Dataset.String(), "copy", id)
+		unfinished := v.Parent.String() + "/.copy-" + id.String()
+		b.bare(t, v, unfinished, "-o", "zfs-csi:kind=copy-dead-"+id.String())
+		b.own(t, unfinished, "copy", id)
+	case storetest.InCreate:
+		if v.Kind == zfs.Filesystem {
+			b.bare(t, v, target, "-o", "refquota=1G")
+		} else {
+			b.bare(t, v, target)
+		}
 	}
-	unfinished := v.Parent.String() + "/.copy-" + id.String()
-	mark := "zfs-csi:kind=copy-dead-" + id.String()
+}
+
+// own takes a snapshot as the Store does for its own use, and returns its full name.
+func (b *Backend) own(t testing.TB, of, kind string, id zfs.VolumeID) string {
+	t.Helper()
+	leaf := kind + "-dead-" + id.String()
+	Run(t, "zfs", "snapshot", "-o", "zfs-csi:kind="+leaf, "-o", "zfs-csi:for="+id.String(), of+"@"+leaf)
+	return of + "@" + leaf
+}
+
+// bare makes a dataset of v's kind that is nobody's volume.
+func (b *Backend) bare(t testing.TB, v *zfs.Volume, name string, options ...string) {
+	t.Helper()
+	args := append([]string{"create"}, options...)
 	if v.Kind == zfs.Block {
-		Run(t, "zfs", "create", "-s", "-V", fmt.Sprint(v.Size), "-o", mark, "-o", "volmode=dev", unfinished)
+		args = append(args, "-s", "-V", fmt.Sprint(v.Size), "-b", fmt.Sprint(v.BlockSize))
 	} else {
-		Run(t, "zfs", "create", "-u", "-o", mark, "-o", "mountpoint=legacy", unfinished)
+		args = append(args, "-u")
 	}
-	Run(t, "zfs", "snapshot", unfinished+"@copy-dead-"+id.String())
+	Run(t, "zfs", append(args, name)...)
 }

@@ -107,13 +107,35 @@ func (p *Pool) Parent(t testing.TB, leaf, driver string) zfs.Dataset {
 // Export exports the pool, until the function it returns imports it again.
 func (p *Pool) Export(t testing.TB) (imports func()) {
 	t.Helper()
+	p.export(t)
+	return once(t, func() { p.imports(t) })
+}
+
+func (p *Pool) export(t testing.TB) {
+	t.Helper()
 	// Whoever looks at a new zvol has it open for a moment.
 	if err := retry(func() error { return run("zpool", "export", p.Name) }); err != nil {
 		t.Fatal(err)
 	}
-	return once(t, func() {
-		Run(t, "zpool", "import", "-N", "-d", p.dir, "-o", "altroot="+filepath.Join(p.dir, "root"), p.Name)
-	})
+}
+
+func (p *Pool) imports(t testing.TB, options ...string) {
+	t.Helper()
+	args := append([]string{"import", "-N", "-d", p.dir, "-o", "altroot=" + filepath.Join(p.dir, "root")}, options...)
+	Run(t, "zpool", append(args, p.Name)...)
+}
+
+// Checkpoint keeps the pool as it is now. The function it returns takes the pool back to
+// that, any number of times, by an export and an import.
+func (p *Pool) Checkpoint(t testing.TB) (rewind func(testing.TB)) {
+	t.Helper()
+	Run(t, "zpool", "checkpoint", p.Name)
+	return func(t testing.TB) {
+		t.Helper()
+		p.export(t)
+		p.imports(t, "--rewind-to-checkpoint")
+		Run(t, "zpool", "checkpoint", p.Name)
+	}
 }
 
 // Degrade takes one half of the mirror away, until the function it returns puts it back.

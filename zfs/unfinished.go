@@ -1,0 +1,149 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// ZFS makes a dataset in one transaction group and gives it its properties in later
+// ones (zfs_ioc_create and zfs_ioc_clone in OpenZFS's module/zfs/zfs_ioctl.c). Power
+// that goes in between leaves an unfinished volume: a dataset of the volume's name
+// without propVolume. Nobody was told of it, so that it can be destroyed; but a
+// dataset of somebody else's in that place must not be, and so it takes proof:
+//
+//   - a clone's origin is a snapshot that carries, since the moment it was taken, the ID of
+//     the volume it was taken for (propFor);
+//   - a new dataset is empty, and has no property of its own but those that ZFS sets one by
+//     one, before all others in one go.
+
+// setFirst are the properties that ZFS sets before all others, each in a
+// transaction group of its own; see zfs_prop_set_special in zfs_ioctl.c.
+var setFirst = []string{"refquota", "refreservation", "volsize", "volmode", "snapdev"}
+
+// make runs a command that makes the dataset d, which nobody else makes meanwhile. Where
+// ZFS cannot set the properties it takes back what it made, but not a zvol that
+// the kernel or udev has just opened.
+func (l *Local) make(ctx context.Context, d Dataset, args ...string) error {
+	return patiently(ctx, func() error {
+		err := l.zfs(ctx, d.name, args...)
+		if err == nil || errors.Is(err, ErrExists) {
+			return err
+		}
+		ctx := context.WithoutCancel(ctx)
+		r, undo := l.properties(ctx, d)
+		if undo == nil && r.local(propVolume) == "" {
+			undo = l.unfinished(ctx, d, r)
+		}
+		if undo == nil {
+			undo = l.change(ctx, d, "destroy", d.name)
+		}
+		if undo != nil && !errors.Is(undo, ErrNotFound) {
+			return fmt.Errorf("%s; and what was made of it could not be taken back: %w", err, undo)
+		}
+		return err
+	})
+}
+
+// reclaim destroys an unfinished volume. Errors: ErrNotOurs when it is none.
+func (l *Local) reclaim(ctx context.Context, d Dataset) error {
+	r, err := l.properties(ctx, d)
+	if err == nil {
+		err = l.unfinished(ctx, d, r)
+	}
+	if err == nil {
+		l.log.InfoContext(ctx, "removing a volume that was not finished", "dataset", d.name)
+		err = l.change(ctx, d, "destroy", d.name)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// properties reads all properties of a dataset.
+func (l *Local) properties(ctx context.Context, d Dataset) (row, error) {
+	command := getCommand("all", d.name)
+	result, err := l.runner.Run(ctx, command)
+	if err != nil {
+		return nil, err
+	}
+	return result.row(command, d.name)
+}
+
+// unfinished returns nil when d, whose properties are r, is proven to be an unfinished
+// volume, else ErrNotOurs.
+func (l *Local) unfinished(ctx context.Context, d Dataset, r row) error {
+	not := func(why string, args ...any) error {
+		return fmt.Errorf("%s has no %s property of its own, and %s: %w", d, propVolume, fmt.Sprintf(why, args...), ErrNotOurs)
+	}
+	if !slices.Contains(l.parents, d.parent()) || r.local(propVolume) != "" {
+		return not("it is not in the place of a volume")
+	}
+	if origin := r["origin"].value; origin != "-" && origin != "" {
+		from, err := l.run(ctx, getCommand(propFor, origin), origin)
+		if err != nil {
+			return err
+		}
+		rows, _, err := parseGet(from)
+		if err == nil && rows[origin].local(propFor) != d.Leaf() {
+			err = not("it is a clone of %s, which was not taken for it", origin)
+		}
+		return err
+	}
+	for name, c := range r {
+		if c.source == "local" && !slices.Contains(setFirst, name) {
+			return not("its property %s was set by somebody", name)
+		}
+	}
+	empty, err := l.emptyDataset(ctx, d, r)
+	if err == nil && !empty {
+		err = not("it is not empty")
+	}
+	return err
+}
+
+// emptyDataset tells whether nothing was ever written to a dataset or zvol that nobody uses.
+func (l *Local) emptyDataset(ctx context.Context, d Dataset, r row) (bool, error) {
+	if r["type"].value == Filesystem.String() {
+		return emptyFilesystem(d)
+	}
+	// What an empty zvol takes depends on the pool, so one is made to compare with.
+	reference := Dataset{d.parent().name + "/" + emptyPrefix + l.nonce}
+	mark := propKind + "=" + l.snapshotName(kindEmpty)
+	args := append([]string{"create", "-s", "-V", "1M", "-b", r[propVolblocksize].value}, options(zvolProperties, []string{mark})...)
+	if err := l.zfs(ctx, reference.name, append(args, reference.name)...); err != nil {
+		return false, err
+	}
+	made, err := l.properties(ctx, reference)
+	err = errors.Join(err, l.change(ctx, reference, "destroy", reference.name))
+	if err != nil {
+		return false, err
+	}
+	most, err := made.size("logicalreferenced")
+	if err != nil {
+		return false, err
+	}
+	have, err := r.size("logicalreferenced")
+	return err == nil && 0 < have && have <= most, err
+}
+
+// emptyFilesystem tells whether a filesystem holds no file. It is mounted for that, and
+// writable, since what was written just before the power went may only then appear.
+func emptyFilesystem(d Dataset) (empty bool, err error) {
+	dir, err := os.MkdirTemp("", "zfs-csi-")
+	if err != nil {
+		return false, fmt.Errorf("look into %s: %w", d, err)
+	}
+	defer func() { err = errors.Join(err, os.Remove(dir)) }()
+	if err := unix.Mount(d.name, dir, "zfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_NOATIME, ""); err != nil {
+		return false, fmt.Errorf("look into %s: mount: %w", d, err)
+	}
+	defer func() { err = errors.Join(err, unix.Unmount(dir, 0)) }()
+	entries, err := os.ReadDir(dir)
+	return err == nil && len(entries) == 0, err
+}
