@@ -29,24 +29,33 @@ var setFirst = []string{"refquota", "refreservation", "volsize", "volmode", "sna
 // ZFS cannot set the properties it takes back what it made, but not a zvol that
 // the kernel or udev has just opened.
 func (l *Local) make(ctx context.Context, d Dataset, args ...string) error {
-	return patiently(ctx, func() error {
+	var left error
+	err := patiently(ctx, func() error {
 		err := l.zfs(ctx, d.name, args...)
 		if err == nil || errors.Is(err, ErrExists) {
 			return err
 		}
-		ctx := context.WithoutCancel(ctx)
-		r, undo := l.properties(ctx, d)
-		if undo == nil && r.local(propVolume) == "" {
-			undo = l.unfinished(ctx, d, r)
-		}
-		if undo == nil {
-			undo = l.change(ctx, d, "destroy", d.name)
-		}
-		if undo != nil && !errors.Is(undo, ErrNotFound) {
-			return fmt.Errorf("%s; and what was made of it could not be taken back: %w", err, undo)
+		if left = l.takeBack(context.WithoutCancel(ctx), d); left != nil {
+			return errors.New(err.Error() + "; and what was made of it is left") // Not to be tried again.
 		}
 		return err
 	})
+	return errors.Join(err, left)
+}
+
+// takeBack destroys what make has made so far of d, if anything.
+func (l *Local) takeBack(ctx context.Context, d Dataset) error {
+	r, err := l.properties(ctx, d)
+	if err == nil && r.local(propVolume) == "" {
+		err = l.unfinished(ctx, d, r)
+	}
+	if err == nil {
+		err = l.change(ctx, d, "destroy", d.name)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // reclaim destroys an unfinished volume. Errors: ErrNotOurs when it is none.
@@ -56,7 +65,7 @@ func (l *Local) reclaim(ctx context.Context, d Dataset) error {
 		err = l.unfinished(ctx, d, r)
 	}
 	if err == nil {
-		l.log.InfoContext(ctx, "removing a volume that was not finished", "dataset", d.name)
+		l.log.InfoContext(ctx, "remove a volume that was not finished", "dataset", d.name)
 		err = l.change(ctx, d, "destroy", d.name)
 	}
 	if errors.Is(err, ErrNotFound) {
