@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// progressEvery is how often a copy tells how far it is.
-const progressEvery = 10 * time.Second
+// DefaultProgress is how often a copy tells how far it is, unless configured otherwise.
+const DefaultProgress = 10 * time.Second
 
 // Beginnings of the names of datasets below a parent that are no volumes; no volume's ID
 // begins like that.
@@ -126,7 +126,7 @@ func (l *Local) report(ctx context.Context, snapshot string, target Dataset, p *
 			"bytes", p.bytes.Load(), "elapsed", time.Since(start).Round(time.Millisecond))
 	}
 	go func() {
-		for ticker := time.NewTicker(progressEvery); ; {
+		for ticker := time.NewTicker(l.progress); ; {
 			select {
 			case <-ticker.C:
 				line("copying")

@@ -31,6 +31,8 @@ type LocalConfig struct {
 	Log *slog.Logger
 	// DeviceDir is a folder for device nodes of the driver's own; DefaultDeviceDir if empty.
 	DeviceDir string
+	// Progress is how often a copy tells the log how far it is; DefaultProgress if zero.
+	Progress time.Duration
 }
 
 // Local is the Store on this node's ZFS.
@@ -41,6 +43,8 @@ type Local struct {
 	log     *slog.Logger
 	kstat   string
 	devices *devices
+	// progress is how often a copy tells how far it is.
+	progress time.Duration
 
 	// nonce and serial make the names of snapshots: what carries the nonce of
 	// another process is a left-over of it.
@@ -62,18 +66,22 @@ func NewLocal(c LocalConfig) (*Local, error) {
 	if c.DeviceDir == "" {
 		c.DeviceDir = DefaultDeviceDir
 	}
+	if c.Progress == 0 {
+		c.Progress = DefaultProgress
+	}
 	nonce := make([]byte, 4)
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, fmt.Errorf("make a nonce: %w", err)
 	}
 	return &Local{
-		driver:  c.Driver,
-		parents: c.Parents,
-		runner:  c.Runner,
-		log:     c.Log,
-		kstat:   kstatRoot,
-		devices: newDevices(c.DeviceDir),
-		nonce:   hex.EncodeToString(nonce),
+		driver:   c.Driver,
+		parents:  c.Parents,
+		runner:   c.Runner,
+		log:      c.Log,
+		kstat:    kstatRoot,
+		devices:  newDevices(c.DeviceDir),
+		progress: c.Progress,
+		nonce:    hex.EncodeToString(nonce),
 	}, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -239,25 +240,60 @@ func TestUndone(t *testing.T) {
 func TestInterrupted(t *testing.T) {
 	s := newStack(t)
 	a := s.create(dataset.request("a"))
-	for _, command := range []string{"clone", "destroy"} {
-		dead := false
-		s.runner.at(func(c zfs.Command) error {
-			if dead = dead || c.Args[0] == command; dead {
-				return errDied
+	s.writeIn(dataset, a, "text")
+	for _, c := range []struct {
+		req *csi.CreateVolumeRequest
+		// before are the commands before which it dies, and what is then there to be mended.
+		before map[string]string
+	}{
+		{dataset.cloneRequest("b", a), map[string]string{"clone": "@clone-", "destroy": "@clone-"}},
+		{dataset.copyRequest("b", a), map[string]string{
+			"receive": "@copy-", "destroy": "/.copy-b", "set": "/.copy-b", "rename": "/.copy-b", "inherit": "",
+		}},
+	} {
+		for command, left := range c.before {
+			for _, repeated := range []bool{true, false} {
+				s.dieBefore(command, func() {
+					_, err := s.CreateVolume(s.ctx(), c.req)
+					if left != "" {
+						s.code(err, codes.Internal)
+					}
+				})
+				if !strings.Contains(s.pool(), left) {
+					t.Fatalf("dying before %s leaves nothing to be mended:\n%s", command, s.pool())
+				}
+				s.restart()
+				if repeated {
+					if got := s.readIn(dataset, s.create(c.req)); got != "text" {
+						t.Errorf("after dying before %s and a repeated call the volume holds %q", command, got)
+					}
+				}
+				s.delete("b")
+				s.eventually("all is mended", s.tidy)
+				if pool := s.pool(); strings.Contains(pool, "@") || strings.Contains(pool, "b\t") {
+					t.Errorf("dying before %s has left:\n%s", command, pool)
+				}
 			}
-			return nil
-		})
-		_, err := s.CreateVolume(s.ctx(), dataset.cloneRequest("b", a))
-		s.code(err, codes.Internal)
-		s.runner.at(nil)
-		if !strings.Contains(s.pool(), "@clone-") {
-			t.Fatalf("dying before %s leaves nothing to be mended:\n%s", command, s.pool())
 		}
-		s.restart()
-		s.eventually("the sweep has mended it", func() error { return s.tidy() })
-		s.delete(s.create(dataset.cloneRequest("b", a)))
 	}
 	s.delete(a)
+}
+
+// dieBefore has f find that no command is started any more from the first such on.
+func (s *stack) dieBefore(command string, f func()) {
+	s.Helper()
+	var dead atomic.Bool
+	s.runner.at(func(c zfs.Command) error {
+		if c.Args[0] == command {
+			dead.Store(true)
+		}
+		if dead.Load() {
+			return errDied
+		}
+		return nil
+	})
+	f()
+	s.runner.at(nil)
 }
 
 // TestDeadline: a hung command does not hang the calls that come after.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os/exec"
 	"path/filepath"
@@ -105,7 +106,7 @@ func (s *stack) start() {
 	s.Helper()
 	log := s.log()
 	store, err := zfs.NewLocal(zfs.LocalConfig{
-		Driver: driverName, Parents: s.parents, Runner: s.runner, Log: log, DeviceDir: filepath.Join(s.dir, "dev"),
+		Driver: driverName, Parents: s.parents, Runner: s.runner, Log: log, DeviceDir: filepath.Join(s.dir, "dev"), Progress: 10 * time.Millisecond,
 	})
 	s.must(err)
 	s.store = store
@@ -244,24 +245,63 @@ func (s *stack) eventually(what string, f func() error) {
 	}
 }
 
-// runner is the real one, with a gate in front of it that tests can close.
+// runner is the real one, with a gate in front of it that tests can close, and a view of what is sent.
 type runner struct {
 	zfs.Runner
-	mu   sync.Mutex
-	gate func(zfs.Command) error
+	mu      sync.Mutex
+	gate    func(zfs.Command) error
+	sent    func(int64)
+	running map[string]context.CancelFunc // by sub-command
 }
 
 // Run implements zfs.Runner.
 func (r *runner) Run(ctx context.Context, c zfs.Command) (zfs.Result, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	r.mu.Lock()
-	gate := r.gate
+	gate, sent := r.gate, r.sent
+	if r.running == nil {
+		r.running = map[string]context.CancelFunc{}
+	}
+	r.running[c.Args[0]] = cancel
 	r.mu.Unlock()
 	if gate != nil {
 		if err := gate(c); err != nil {
 			return zfs.Result{}, err
 		}
 	}
+	if c.Stdout != nil && sent != nil {
+		c.Stdout = &counter{c.Stdout, 0, sent}
+	}
 	return r.Runner.Run(ctx, c)
+}
+
+// onSent has f called with the number of bytes that each sender has written; nil for nothing.
+func (r *runner) onSent(f func(sent int64)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sent = f
+}
+
+// kill kills the last command started of that sub-command.
+func (r *runner) kill(subcommand string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.running[subcommand]()
+}
+
+// counter tells how many bytes are written through it.
+type counter struct {
+	io.Writer
+	bytes int64
+	told  func(int64)
+}
+
+func (c *counter) Write(b []byte) (int, error) {
+	n, err := c.Writer.Write(b)
+	c.bytes += int64(n)
+	c.told(c.bytes)
+	return n, err
 }
 
 // at has f called before each command; nil for nothing.
