@@ -95,9 +95,9 @@ func (l *Local) snapshotAtRest(ctx context.Context, src *Volume, id VolumeID, ki
 // atRest calls f between quiesce, unless that is nil, and what it returns.
 func atRest(quiesce func() (func() error, error), f func() error) (err error) {
 	if quiesce != nil {
-		release, err := quiesce()
-		if err != nil {
-			return fmt.Errorf("bring the filesystem to rest: %w", err)
+		release, restErr := quiesce()
+		if restErr != nil {
+			return fmt.Errorf("bring the filesystem to rest: %w", restErr)
 		}
 		// Also where f panics: what is at rest hangs its users.
 		defer func() { err = errors.Join(err, release()) }()
