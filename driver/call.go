@@ -8,18 +8,18 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// hold runs f with the volume alone, and source unless it is empty, locked. When the
+// hold runs f with alone, and shared by others the sources, locked. When the
 // caller's deadline passes first, hold returns at once while f goes on to its end
 // and keeps the locks: a ZFS command that is running is never abandoned half-way,
 // and the next call on the same volume is told ABORTED until it has ended.
 //
 // The context that f is given never ends. What only waits, and is safe to give up,
 // takes the caller's context instead, so that the locks are not kept for ever.
-func hold[T any](ctx context.Context, d *Driver, alone, source string, f func(context.Context) (T, error)) (T, error) {
-	release, taken := d.locks.try(alone, source)
+func hold[T any](ctx context.Context, d *Driver, alone string, sources []string, f func(context.Context) (T, error)) (T, error) {
+	release, taken := d.locks.try(alone, sources...)
 	if release == nil {
 		var none T
-		return none, status.Errorf(codes.Aborted, "an operation on volume %q is still running; try again when it has ended", taken)
+		return none, status.Errorf(codes.Aborted, "an operation on %q is still running; try again when it has ended", taken)
 	}
 	return finish(ctx, d, func(ctx context.Context) (T, error) {
 		defer release()

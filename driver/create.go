@@ -18,7 +18,7 @@ func (d *Driver) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequest)
 	if err != nil {
 		return nil, err
 	}
-	v, err := hold(ctx, d, c.id.String(), c.source.String(), func(work context.Context) (*zfs.Volume, error) {
+	v, err := hold(ctx, d, c.id.String(), c.source.locks(), func(work context.Context) (*zfs.Volume, error) {
 		defer d.listing.forget()
 		return d.create(ctx, work, c)
 	})
@@ -50,29 +50,42 @@ func (d *Driver) make(ctx, work context.Context, c creation) (*zfs.Volume, error
 	spec := zfs.Spec{
 		Parent: c.parent, Kind: c.use.kind, Size: c.size, Thick: c.thick, Properties: c.properties,
 		Attributes: zfs.Attributes{
-			Name: c.name, FSType: c.use.fsType, Source: c.source.String(),
+			Name: c.name, FSType: c.use.fsType,
 			Parameters: c.parameters.String(), Labels: c.labels,
 		},
 	}
-	if c.source == (zfs.VolumeID{}) {
+	if c.source.none() {
 		return d.store.Create(work, c.id, spec)
 	}
 	release := func() {}
 	defer func() { release() }()
-	v, err := d.store.Clone(work, c.id, c.source, func(source *zfs.Volume) (_ zfs.CloneSpec, err error) {
-		if release, err = d.whole(source); err != nil {
-			return zfs.CloneSpec{}, err
-		}
+	plan := func(source *zfs.Volume) (_ zfs.CloneSpec, err error) {
 		if spec.Size, err = c.cloneSize(source); err != nil {
 			return zfs.CloneSpec{}, err
 		}
-		// To come to rest may take waiting for a device, which lasts no longer than the call.
-		return zfs.CloneSpec{Spec: spec, Copy: c.copy, Quiesce: d.quiesce(ctx, source)}, nil
-	})
+		clone := zfs.CloneSpec{Spec: spec, Copy: c.copy}
+		if c.source.snapshot == (zfs.SnapshotID{}) {
+			if release, err = d.whole(source); err != nil {
+				return zfs.CloneSpec{}, err
+			}
+			// To come to rest may take waiting for a device, which lasts no longer than the call.
+			clone.Quiesce = d.quiesce(ctx, source)
+		}
+		return clone, nil
+	}
+	v, err := d.from(work, c, plan)
 	if errors.Is(err, zfs.ErrNotFound) {
 		return nil, fmt.Errorf("%w on node %q; a clone is made on the node of its source", err, d.config.NodeID)
 	}
 	return v, err
+}
+
+// from makes the volume of its source.
+func (d *Driver) from(ctx context.Context, c creation, plan zfs.Plan) (*zfs.Volume, error) {
+	if c.source.snapshot != (zfs.SnapshotID{}) {
+		return d.store.Restore(ctx, c.id, c.source.snapshot, plan)
+	}
+	return d.store.Clone(ctx, c.id, c.source.volume, plan)
 }
 
 // whole locks the source of a clone against its filesystem's being made meanwhile: half of
@@ -81,9 +94,9 @@ func (d *Driver) whole(source *zfs.Volume) (release func(), err error) {
 	if source.FSType == "" || source.Formatted {
 		return func() {}, nil
 	}
-	release, taken := d.locks.try(onNode(source.ID.String()), "")
+	release, taken := d.locks.try(onNode(source.ID.String()))
 	if release == nil {
-		return func() {}, status.Errorf(codes.Aborted, "an operation on volume %q is still running; try again when it has ended", taken)
+		return func() {}, status.Errorf(codes.Aborted, "an operation on %q is still running; try again when it has ended", taken)
 	}
 	return release, nil
 }

@@ -118,11 +118,6 @@ func TestCreateVolumeRefuses(t *testing.T) {
 		{with(func(r *csi.CreateVolumeRequest) { r.Parameters = map[string]string{"colour": "red"} }), codes.InvalidArgument, []string{`"colour"`, "cloneMode"}},
 		{with(func(r *csi.CreateVolumeRequest) { r.MutableParameters = map[string]string{"a": "b"} }), codes.InvalidArgument, []string{"mutable_parameters"}},
 		{with(func(r *csi.CreateVolumeRequest) { r.VolumeContentSource = &csi.VolumeContentSource{} }), codes.InvalidArgument, []string{"volume_content_source"}},
-		{with(func(r *csi.CreateVolumeRequest) {
-			r.VolumeContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Snapshot{
-				Snapshot: &csi.VolumeContentSource_SnapshotSource{SnapshotId: "pvc-2@s"},
-			}}
-		}), codes.InvalidArgument, []string{"snapshots are not offered"}},
 		{cloneRequest("pvc-1", "pvc-1", 0, mount("")), codes.InvalidArgument, []string{"itself"}},
 		{sized(-1, 0, mount("")), codes.InvalidArgument, []string{"negative"}},
 		{sized(2*mib, mib, mount("")), codes.OutOfRange, []string{"limit_bytes"}},

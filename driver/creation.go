@@ -18,10 +18,9 @@ const maxName = 1024
 
 // creation is a CreateVolume request, understood.
 type creation struct {
-	id   zfs.VolumeID
-	name string
-	// source is the volume to clone; zero for none.
-	source zfs.VolumeID
+	id     zfs.VolumeID
+	name   string
+	source source
 	use    use
 	sizes  sizes
 	// size is that of an empty volume, in bytes.
@@ -54,11 +53,11 @@ func (d *Driver) parseCreation(req *csi.CreateVolumeRequest) (c creation, err er
 	if c.source, err = parseSource(req.GetVolumeContentSource()); err != nil {
 		return c, err
 	}
-	if c.source == (zfs.VolumeID{}) {
+	if c.source.none() {
 		c.size, err = c.sizes.choose(c.use, defaultSize, c.newBlockSize())
 		return c, err
 	}
-	if c.source == c.id {
+	if c.source.volume == c.id {
 		return c, invalid(fmt.Errorf("volume %q cannot be a clone of itself", c.id))
 	}
 	return c, nil
@@ -77,19 +76,50 @@ func checkName(name string) error {
 	return nil
 }
 
-// parseSource returns the volume to clone, zero for none. Restoring a snapshot will
-// find its place here.
-func parseSource(s *csi.VolumeContentSource) (zfs.VolumeID, error) {
+// source is what a new volume is made of: a volume, a snapshot, or nothing.
+type source struct {
+	volume   zfs.VolumeID
+	snapshot zfs.SnapshotID
+}
+
+func (s source) none() bool { return s == source{} }
+
+// String returns the ID, as a volume remembers it; empty for none.
+func (s source) String() string {
+	if s.snapshot != (zfs.SnapshotID{}) {
+		return s.snapshot.String()
+	}
+	return s.volume.String()
+}
+
+// locks returns what must stay as it is while a volume is made of the source. The volume
+// of a snapshot does not stay in its place when it is deleted.
+func (s source) locks() []string {
+	switch {
+	case s.none():
+		return nil
+	case s.snapshot != (zfs.SnapshotID{}):
+		return []string{snapshotLock(s.snapshot), s.snapshot.Volume().String()}
+	}
+	return []string{s.volume.String()}
+}
+
+// parseSource returns what to make a volume of.
+func parseSource(s *csi.VolumeContentSource) (source, error) {
 	switch s.GetType().(type) {
 	case nil:
 		if s != nil {
-			return zfs.VolumeID{}, invalid(errors.New("volume_content_source names nothing"))
+			return source{}, invalid(errors.New("volume_content_source names nothing"))
 		}
-		return zfs.VolumeID{}, nil
+		return source{}, nil
 	case *csi.VolumeContentSource_Volume:
-		return parseID(s.GetVolume().GetVolumeId())
+		id, err := parseID(s.GetVolume().GetVolumeId())
+		return source{volume: id}, err
+	case *csi.VolumeContentSource_Snapshot:
+		id, err := parseSnapshotID(s.GetSnapshot().GetSnapshotId())
+		return source{snapshot: id}, err
 	}
-	return zfs.VolumeID{}, invalid(errors.New("volume_content_source: snapshots are not offered; name a volume to clone"))
+	return source{}, invalid(errors.New("volume_content_source is neither a volume nor a snapshot"))
 }
 
 // longestParent returns the parent whose name leaves the least room for a volume's, so

@@ -18,7 +18,7 @@ func (d *Driver) DeleteVolume(ctx context.Context, req *csi.DeleteVolumeRequest)
 	if err != nil {
 		return nil, err
 	}
-	return hold(ctx, d, id.String(), "", func(ctx context.Context) (*csi.DeleteVolumeResponse, error) {
+	return hold(ctx, d, id.String(), nil, func(ctx context.Context) (*csi.DeleteVolumeResponse, error) {
 		defer d.listing.forget()
 		return &csi.DeleteVolumeResponse{}, d.store.Delete(ctx, id)
 	})

@@ -57,13 +57,15 @@ type Driver struct {
 	csi.UnimplementedIdentityServer
 	csi.UnimplementedControllerServer
 	csi.UnimplementedNodeServer
+	csi.UnimplementedGroupControllerServer
 
-	config  Config
-	store   zfs.Store
-	locks   *locks
-	listing listing
-	freezes freezes
-	probes  probes
+	config    Config
+	store     zfs.Store
+	locks     *locks
+	listing   listing[*zfs.Volume]
+	snapshots listing[*zfs.Snapshot]
+	freezes   freezes
+	probes    probes
 	// running counts the operations under way, which outlive their calls.
 	running sync.WaitGroup
 }

@@ -25,7 +25,7 @@ func (d *Driver) ControllerExpandVolume(ctx context.Context, req *csi.Controller
 	if wanted == (sizes{}) {
 		return nil, invalid(errors.New("capacity_range is missing; it needs required_bytes or limit_bytes"))
 	}
-	v, err := hold(ctx, d, id.String(), "", func(ctx context.Context) (*zfs.Volume, error) {
+	v, err := hold(ctx, d, id.String(), nil, func(ctx context.Context) (*zfs.Volume, error) {
 		defer d.listing.forget()
 		v, err := d.store.Get(ctx, id)
 		if err != nil {

@@ -39,6 +39,7 @@ var (
 type service struct {
 	*testing.T
 	csi.ControllerClient
+	csi.GroupControllerClient
 	csi.IdentityClient
 	csi.NodeClient
 	store  *fake.Store
@@ -91,6 +92,7 @@ func (s *service) start(c driver.Config) {
 		}
 	})
 	s.ControllerClient, s.IdentityClient, s.NodeClient = csi.NewControllerClient(conn), csi.NewIdentityClient(conn), csi.NewNodeClient(conn)
+	s.GroupControllerClient = csi.NewGroupControllerClient(conn)
 }
 
 // bare is a machine without mounts: what others test on this one at the same time does not show.

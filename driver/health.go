@@ -30,7 +30,7 @@ func (d *Driver) ControllerGetVolumeHealth(ctx context.Context, req *csi.Control
 // that are not well, and walks the volumes only when a parent is not. While a pool is
 // not there nobody knows which volumes it has, and the answer is UNAVAILABLE.
 func (d *Driver) ControllerListVolumeHealth(ctx context.Context, req *csi.ControllerListVolumeHealthRequest) (*csi.ControllerListVolumeHealthResponse, error) {
-	p, err := parsePage(req.GetMaxEntries(), req.GetStartingToken())
+	p, err := parsePage(req.GetMaxEntries(), req.GetStartingToken(), isVolumeID)
 	if err != nil {
 		return nil, err
 	}
@@ -41,14 +41,14 @@ func (d *Driver) ControllerListVolumeHealth(ctx context.Context, req *csi.Contro
 	if len(conditions.unwell()) == 0 {
 		return &csi.ControllerListVolumeHealthResponse{}, nil
 	}
-	volumes, err := d.volumes(ctx, p.further())
+	volumes, err := d.volumes(ctx, p)
 	if err != nil {
 		return nil, err
 	}
 	volumes = slices.DeleteFunc(slices.Clone(volumes), func(v *zfs.Volume) bool {
 		return conditions[v.Parent].Health == zfs.Healthy
 	})
-	part, next := p.of(volumes)
+	part, next := pageOf(p, volumes, volumeKey)
 	resp := &csi.ControllerListVolumeHealthResponse{NextToken: next}
 	for _, v := range part {
 		resp.Entries = append(resp.Entries, volumeHealth(v.ID, conditions[v.Parent]))

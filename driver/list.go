@@ -14,15 +14,15 @@ import (
 
 // ListVolumes implements csi.ControllerServer.
 func (d *Driver) ListVolumes(ctx context.Context, req *csi.ListVolumesRequest) (*csi.ListVolumesResponse, error) {
-	p, err := parsePage(req.GetMaxEntries(), req.GetStartingToken())
+	p, err := parsePage(req.GetMaxEntries(), req.GetStartingToken(), isVolumeID)
 	if err != nil {
 		return nil, err
 	}
-	volumes, err := d.volumes(ctx, p.further())
+	volumes, err := d.volumes(ctx, p)
 	if err != nil {
 		return nil, err
 	}
-	part, next := p.of(volumes)
+	part, next := pageOf(p, volumes, volumeKey)
 	resp := &csi.ListVolumesResponse{NextToken: next}
 	for _, v := range part {
 		resp.Entries = append(resp.Entries, &csi.ListVolumesResponse_Entry{
@@ -31,6 +31,18 @@ func (d *Driver) ListVolumes(ctx context.Context, req *csi.ListVolumesRequest) (
 		})
 	}
 	return resp, nil
+}
+
+// volumes returns all volumes, for a page of them.
+func (d *Driver) volumes(ctx context.Context, p page) ([]*zfs.Volume, error) {
+	return read(ctx, d, &d.listing, p.further(), d.store.List)
+}
+
+func volumeKey(v *zfs.Volume) string { return v.ID.String() }
+
+func isVolumeID(s string) error {
+	_, err := zfs.ParseVolumeID(s)
+	return err
 }
 
 // ControllerGetVolume implements csi.ControllerServer.
@@ -46,8 +58,8 @@ func (d *Driver) ControllerGetVolume(ctx context.Context, req *csi.ControllerGet
 	return &csi.ControllerGetVolumeResponse{Volume: d.volume(v), Status: &csi.ControllerGetVolumeResponse_VolumeStatus{}}, nil
 }
 
-// page is the part of a list that a caller asks for. A token says after which volume
-// the next part begins, so that it stays good while volumes come and go.
+// page is the part of a list that a caller asks for. A token says after which ID
+// the next part begins, so that it stays good while volumes and snapshots come and go.
 type page struct {
 	after string // empty for the first
 	size  int    // 0 for all that is left
@@ -55,7 +67,8 @@ type page struct {
 
 const tokenPrefix = "after:"
 
-func parsePage(size int32, token string) (page, error) {
+// parsePage returns the page; isID tells whether a token's end can be an ID of the list.
+func parsePage(size int32, token string, isID func(string) error) (page, error) {
 	if size < 0 {
 		return page{}, status.Errorf(codes.InvalidArgument, "max_entries %d is negative", size)
 	}
@@ -63,7 +76,7 @@ func parsePage(size int32, token string) (page, error) {
 		return page{size: int(size)}, nil
 	}
 	after, ours := strings.CutPrefix(token, tokenPrefix)
-	if _, err := zfs.ParseVolumeID(after); !ours || err != nil {
+	if err := isID(after); !ours || err != nil {
 		return page{}, status.Errorf(codes.Aborted, "starting_token %q is not one this driver gave; start again without", token)
 	}
 	return page{after: after, size: int(size)}, nil
@@ -72,19 +85,19 @@ func parsePage(size int32, token string) (page, error) {
 // further tells whether this is not the first page.
 func (p page) further() bool { return p.after != "" }
 
-// of returns this page of volumes, which are in the order of their IDs, and the token of the
-// next, empty if this is the last.
-func (p page) of(volumes []*zfs.Volume) (part []*zfs.Volume, next string) {
-	start, found := slices.BinarySearchFunc(volumes, p.after, func(v *zfs.Volume, id string) int {
-		return strings.Compare(v.ID.String(), id)
+// pageOf returns the page p of items, which are in the order of their IDs, and the token of
+// the next, empty if this is the last.
+func pageOf[T any](p page, items []T, id func(T) string) (part []T, next string) {
+	start, found := slices.BinarySearchFunc(items, p.after, func(item T, after string) int {
+		return strings.Compare(id(item), after)
 	})
 	if found {
 		start++
 	}
-	part = volumes[start:]
+	part = items[start:]
 	if p.size == 0 || len(part) <= p.size {
 		return part, ""
 	}
 	part = part[:p.size]
-	return part, tokenPrefix + part[p.size-1].ID.String()
+	return part, tokenPrefix + id(part[p.size-1])
 }

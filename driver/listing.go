@@ -5,37 +5,34 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
 // listingLife is how long a listing serves further pages.
 const listingLife = time.Minute
 
-// listing is the last list of all volumes, kept so that each page of a long one does
-// not walk every volume again. It is no state: whoever asks for the first page, or
-// changes a volume through this driver, makes it be read anew.
-type listing struct {
+// listing is the last list of all volumes or snapshots, kept so that each page of a long
+// one does not walk every dataset again. It is no state: whoever asks for the first page,
+// or changes something on it through this driver, makes it be read anew.
+type listing[T any] struct {
 	mu      sync.Mutex
-	changes int // counts what has changed volumes
+	changes int // counts what has changed the list
 	at      time.Time
-	volumes []*zfs.Volume
+	items   []T
 }
 
-// forget drops the listing, and those still being read, after volumes have changed.
-func (l *listing) forget() {
+// forget drops the listing, and those still being read, after something has changed.
+func (l *listing[T]) forget() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.changes++
-	l.volumes = nil
+	l.items = nil
 }
 
-// volumes returns all volumes in the order of their IDs: as they are, or for a
-// further page as they were a little while ago.
-func (d *Driver) volumes(ctx context.Context, further bool) ([]*zfs.Volume, error) {
-	l := &d.listing
+// read returns all items in the order of their IDs: as they are, or for a further page as
+// they were a little while ago.
+func read[T any](ctx context.Context, d *Driver, l *listing[T], further bool, list func(context.Context) ([]T, error)) ([]T, error) {
 	l.mu.Lock()
-	known, changes := l.volumes, l.changes
+	known, changes := l.items, l.changes
 	if time.Since(l.at) > listingLife {
 		known = nil
 	}
@@ -45,14 +42,14 @@ func (d *Driver) volumes(ctx context.Context, further bool) ([]*zfs.Volume, erro
 	}
 
 	start := time.Now()
-	volumes, err := ask(ctx, d, d.store.List)
+	items, err := ask(ctx, d, list)
 	if err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.changes == changes {
-		l.at, l.volumes = start, slices.Clip(volumes)
+		l.at, l.items = start, slices.Clip(items)
 	}
-	return volumes, nil
+	return items, nil
 }

@@ -28,7 +28,7 @@ func (d *Driver) NodeExpandVolume(ctx context.Context, req *csi.NodeExpandVolume
 	if err != nil {
 		return nil, err
 	}
-	v, err := hold(ctx, d, id.String(), onNode(id.String()), func(work context.Context) (*zfs.Volume, error) {
+	v, err := hold(ctx, d, id.String(), []string{onNode(id.String())}, func(work context.Context) (*zfs.Volume, error) {
 		v, err := d.store.Get(ctx, id)
 		if err != nil {
 			return nil, err

@@ -40,7 +40,7 @@ func (d *Driver) NodePublishVolume(ctx context.Context, req *csi.NodePublishVolu
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return hold(ctx, d, onNode(id.String()), id.String(), func(context.Context) (*csi.NodePublishVolumeResponse, error) {
+	return hold(ctx, d, onNode(id.String()), []string{id.String()}, func(context.Context) (*csi.NodePublishVolumeResponse, error) {
 		v, err := d.store.Get(ctx, id)
 		if err != nil {
 			return nil, err

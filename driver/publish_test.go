@@ -283,7 +283,7 @@ func TestNodeArguments(t *testing.T) {
 
 func TestNodeAborted(t *testing.T) {
 	n := newArguments(t)
-	release, _ := n.locks.try(onNode("v"), "")
+	release, _ := n.locks.try(onNode("v"))
 	defer release()
 	c := mountCapability("", multiWriter)
 	n.want(n.stage("v", "/s", c), codes.Aborted, "v")

@@ -34,6 +34,7 @@ func (d *Driver) Serve(ctx context.Context, endpoint string) error {
 	csi.RegisterIdentityServer(server, d)
 	csi.RegisterControllerServer(server, d)
 	csi.RegisterNodeServer(server, d)
+	csi.RegisterGroupControllerServer(server, d)
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -85,7 +86,7 @@ func (d *Driver) thawAtStart(ctx context.Context) {
 
 // sweeping locks a volume for the sweep; it returns nil when a call has it.
 func (d *Driver) sweeping(id zfs.VolumeID) (unlock func()) {
-	release, _ := d.locks.try(id.String(), "")
+	release, _ := d.locks.try(id.String())
 	return release
 }
 

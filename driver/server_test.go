@@ -183,11 +183,11 @@ func TestIdentity(t *testing.T) {
 		t.Errorf("GetPluginInfo: %v, %v", info, err)
 	}
 	capabilities, err := s.GetPluginCapabilities(s.context(), &csi.GetPluginCapabilitiesRequest{})
-	if err != nil || len(capabilities.GetCapabilities()) != 3 {
+	if err != nil || len(capabilities.GetCapabilities()) != 4 {
 		t.Errorf("GetPluginCapabilities: %v, %v", capabilities, err)
 	}
 	controller, err := s.ControllerGetCapabilities(s.context(), &csi.ControllerGetCapabilitiesRequest{})
-	if err != nil || len(controller.GetCapabilities()) != 9 {
+	if err != nil || len(controller.GetCapabilities()) != 12 {
 		t.Errorf("ControllerGetCapabilities: %v, %v", controller, err)
 	}
 }

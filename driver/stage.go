@@ -40,7 +40,7 @@ func (d *Driver) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeRe
 	if err != nil {
 		return nil, invalid(err)
 	}
-	return hold(ctx, d, onNode(id.String()), id.String(), func(work context.Context) (*csi.NodeStageVolumeResponse, error) {
+	return hold(ctx, d, onNode(id.String()), []string{id.String()}, func(work context.Context) (*csi.NodeStageVolumeResponse, error) {
 		v, err := d.store.Get(ctx, id)
 		if err != nil {
 			return nil, err
@@ -204,7 +204,7 @@ func (d *Driver) unmountTarget(ctx context.Context, volumeID, field, path string
 	if err != nil {
 		return invalid(err)
 	}
-	_, err = hold(ctx, d, onNode(volumeID), "", func(context.Context) (struct{}, error) {
+	_, err = hold(ctx, d, onNode(volumeID), nil, func(context.Context) (struct{}, error) {
 		at, err := locate(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return struct{}{}, nil

@@ -19,7 +19,15 @@ const (
 	propKind = "zfs-csi:kind"
 	// propFor holds, on a snapshot that was taken for a volume to be made of it, that
 	// volume's ID.
-	propFor        = "zfs-csi:for"
+	propFor = "zfs-csi:for"
+	// propSnapshot marks a caller's snapshot, and the parent's snapshot that stands for its name,
+	// and holds the caller's name of it; propSources tells what they are of, see source.
+	propSnapshot = "zfs-csi:snapshot"
+	propSources  = "zfs-csi:sources"
+	// propGroup marks snapshots that were asked for as a group.
+	propGroup = "zfs-csi:group"
+	// propDeleted marks a volume that is deleted and whose snapshots live: a tombstone.
+	propDeleted    = "zfs-csi:deleted"
 	propFSType     = "zfs-csi:fstype"
 	propFormatted  = "zfs-csi:formatted"
 	propSource     = "zfs-csi:source"
@@ -32,6 +40,9 @@ const (
 	kindClone = "clone"
 	kindCopy  = "copy"
 	kindEmpty = "empty"
+	// kindDeleted is that of a caller's snapshot that is deleted, waits for its last clone to
+	// go, and was in the way of another of its name.
+	kindDeleted = "deleted"
 )
 
 // maxPropertyValue is what ZFS allows for a user property's value, in bytes.
@@ -41,10 +52,6 @@ const maxPropertyValue = 8191
 func (a Attributes) properties() ([]string, error) {
 	if a.Name == "" {
 		return nil, fmt.Errorf("a volume without a name: %w", ErrInvalid)
-	}
-	labels := url.Values{}
-	for key, value := range a.Labels {
-		labels.Set(key, value)
 	}
 	formatted := ""
 	if a.Formatted {
@@ -57,16 +64,32 @@ func (a Attributes) properties() ([]string, error) {
 		{propFormatted, formatted},
 		{propSource, escape(a.Source)},
 		{propParameters, escape(a.Parameters)},
-		{propLabels, labels.Encode()},
+		{propLabels, formatLabels(a.Labels)},
 	} {
-		if len(p.value) > maxPropertyValue {
-			return nil, fmt.Errorf("value of %s is %d bytes, more than the %d that ZFS keeps: %w", p.name, len(p.value), maxPropertyValue, ErrInvalid)
-		}
 		if p.value != "" {
 			out = append(out, p.name+"="+p.value)
 		}
 	}
-	return out, nil
+	return out, checkLengths(out)
+}
+
+// checkLengths returns ErrInvalid for a property that is longer than ZFS keeps.
+func checkLengths(properties []string) error {
+	for _, p := range properties {
+		if name, value, _ := strings.Cut(p, "="); len(value) > maxPropertyValue {
+			return fmt.Errorf("value of %s is %d bytes, more than the %d that ZFS keeps: %w", name, len(value), maxPropertyValue, ErrInvalid)
+		}
+	}
+	return nil
+}
+
+// formatLabels returns labels as one text.
+func formatLabels(labels map[string]string) string {
+	values := url.Values{}
+	for key, value := range labels {
+		values.Set(key, value)
+	}
+	return values.Encode()
 }
 
 // attributes reads what properties wrote.
@@ -75,7 +98,7 @@ func attributes(local func(string) string) (Attributes, error) {
 	for name, field := range map[string]*string{
 		propVolume: &a.Name, propFSType: &a.FSType, propSource: &a.Source, propParameters: &a.Parameters,
 	} {
-		value, err := url.PathUnescape(local(name))
+		value, err := unescape(local(name))
 		if err != nil {
 			return Attributes{}, fmt.Errorf("property %s: %w", name, err)
 		}
@@ -93,6 +116,9 @@ func attributes(local func(string) string) (Attributes, error) {
 	}
 	return a, nil
 }
+
+// unescape takes back what escape did.
+func unescape(s string) (string, error) { return url.PathUnescape(s) }
 
 // escape makes any text fit for a property and leaves what people write in names legible.
 func escape(s string) string {

@@ -25,48 +25,86 @@ func (l *Local) Clone(ctx context.Context, id, source VolumeID, plan Plan) (*Vol
 	if err != nil {
 		return nil, fmt.Errorf("source of the clone: %w", err)
 	}
-	spec, err := plan(src)
+	spec, err := f.plan(ctx, id, src, f.rows[src.Dataset.name], plan)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.vacate(ctx, id, spec.Parent); err != nil {
-		return nil, err
-	}
-	if err := spec.fit(src, f.rows[src.Dataset.name]); err != nil {
-		return nil, fmt.Errorf("clone %s of volume %s: %w", id, source, err)
-	}
 	spec.Source = source.id
-	// Where a filesystem has been made on the source it is on the clone too.
-	spec.Formatted = src.Formatted
-	if spec.Copy || src.Dataset.Pool() != spec.Parent.Pool() {
-		return l.copy(ctx, id, src, spec, f.rows[spec.Parent.name])
+	make, kind := l.clone, kindClone
+	if spec.copies(src) {
+		make, kind = l.copy, kindCopy
 	}
-	return l.clone(ctx, id, src, spec, f.rows[spec.Parent.name])
+	snapshot, err := l.snapshotAtRest(ctx, src, id, kind, spec.Quiesce)
+	if err != nil {
+		return nil, fmt.Errorf("clone volume %s: %w", src.ID, err)
+	}
+	v, err := make(ctx, id, src, snapshot, spec, f.rows[spec.Parent.name])
+	// The snapshot goes with its last clone, or at once when there is none.
+	destroyErr := l.zfs(context.WithoutCancel(ctx), snapshot, "destroy", "-d", snapshot)
+	if err := errors.Join(err, destroyErr); err != nil {
+		return nil, fmt.Errorf("clone volume %s to %s: %w", src.ID, spec.Parent.volume(id), err)
+	}
+	return v, nil
 }
 
-func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, spec CloneSpec, parent row) (*Volume, error) {
+// Restore implements Store.
+func (l *Local) Restore(ctx context.Context, id VolumeID, source SnapshotID, plan Plan) (*Volume, error) {
+	from, f, err := l.snapshot(ctx, source, id)
+	if err != nil {
+		return nil, fmt.Errorf("source of the volume: %w", err)
+	}
+	src := &from.Of
+	spec, err := f.plan(ctx, id, src, f.rows[from.fullName()], plan)
+	if err != nil {
+		return nil, err
+	}
+	spec.Source = source.String()
+	make := l.clone
+	if spec.copies(src) {
+		make = l.copy
+	}
+	v, err := make(ctx, id, src, from.fullName(), spec, f.rows[spec.Parent.name])
+	if err != nil {
+		return nil, fmt.Errorf("restore snapshot %s to %s: %w", source, spec.Parent.volume(id), err)
+	}
+	return v, nil
+}
+
+// plan returns what a volume made of src, whose properties are r, is to be, when it can be made.
+func (f *findings) plan(ctx context.Context, id VolumeID, src *Volume, r row, plan Plan) (CloneSpec, error) {
+	spec, err := plan(src)
+	if err != nil {
+		return spec, err
+	}
+	if err := f.vacate(ctx, id, spec.Parent); err != nil {
+		return spec, err
+	}
+	if err := spec.fit(src, r); err != nil {
+		return spec, fmt.Errorf("make volume %s of %s: %w", id, src.ID, err)
+	}
+	// Where a filesystem has been made on the source it is on the clone too.
+	spec.Formatted = src.Formatted
+	return spec, nil
+}
+
+// copies tells whether the volume is to be a full copy of src.
+func (s CloneSpec) copies(src *Volume) bool {
+	return s.Copy || src.Dataset.Pool() != s.Parent.Pool()
+}
+
+// clone makes a ZFS clone of a snapshot of src.
+func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, snapshot string, spec CloneSpec, parent row) (*Volume, error) {
 	attributes, err := spec.Attributes.properties()
 	if err != nil {
 		return nil, err
-	}
-	snapshot, err := l.snapshotAtRest(ctx, src, id, kindClone, spec.Quiesce)
-	if err != nil {
-		return nil, fmt.Errorf("clone volume %s: %w", src.ID, err)
 	}
 	target := spec.Parent.volume(id)
 	properties := options(spec.fixed(parent), spec.native(), attributes)
 	if spec.Kind == Filesystem || spec.Thick || spec.Size > src.Size {
 		properties = append(properties, options(spec.limits())...)
 	}
-	err = l.make(ctx, target, append(append([]string{"clone"}, properties...), snapshot, target.name)...)
-
-	// The snapshot goes with its last clone, or at once when there is none.
-	destroyErr := l.zfs(ctx, snapshot, "destroy", "-d", snapshot)
-	if err != nil {
-		return nil, fmt.Errorf("clone volume %s to %s: %w", src.ID, target, errors.Join(err, destroyErr))
-	}
-	if destroyErr != nil {
-		return nil, fmt.Errorf("clone volume %s to %s: mark the snapshot for removal: %w", src.ID, target, destroyErr)
+	if err := l.make(ctx, target, append(append([]string{"clone"}, properties...), snapshot, target.name)...); err != nil {
+		return nil, err
 	}
 	v := spec.made(id, src.BlockSize)
 	v.Origin = snapshot

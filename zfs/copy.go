@@ -24,11 +24,11 @@ const (
 	emptyPrefix = ".empty-"
 )
 
-// copy makes a volume with the bytes of src by send and receive. The bytes go to a
-// dataset of another name, which gets the volume's name when it is whole: a copy
+// copy makes a volume with the bytes of a snapshot of src by send and receive. The bytes go to
+// a dataset of another name, which gets the volume's name when it is whole: a copy
 // that is interrupted leaves no volume, and made again begins anew. ZFS discards
 // by itself what an interrupted receive wrote, also when the power went.
-func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, spec CloneSpec, parent row) (*Volume, error) {
+func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, snapshot string, spec CloneSpec, parent row) (*Volume, error) {
 	target := spec.Parent.volume(id)
 	unfinished := Dataset{spec.Parent.name + "/" + copyPrefix + id.id}
 	attributes, err := spec.Attributes.properties()
@@ -36,24 +36,18 @@ func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, spec CloneSp
 		return nil, err
 	}
 	if available, err := parent.size("available"); err == nil && spec.Thick && spec.Size > available {
-		return nil, fmt.Errorf("copy volume %s to %s: %d bytes are to be reserved, and %d are available: %w", src.ID, target, spec.Size, available, ErrNoSpace)
+		return nil, fmt.Errorf("%d bytes are to be reserved, and %d are available: %w", spec.Size, available, ErrNoSpace)
 	}
 	if err := l.discard(ctx, unfinished); err != nil {
 		return nil, err
 	}
-	snapshot, err := l.snapshotAtRest(ctx, src, id, kindCopy, spec.Quiesce)
-	if err != nil {
-		return nil, fmt.Errorf("copy volume %s: %w", src.ID, err)
-	}
-	leaf := snapshot[strings.IndexByte(snapshot, '@')+1:]
-	received := options(spec.fixed(parent), spec.native(), attributes, []string{propKind + "=" + leaf})
+	received := options(spec.fixed(parent), spec.native(), attributes, []string{propKind + "=" + l.snapshotName(kindCopy)})
 	err = l.transfer(ctx, snapshot, unfinished, received)
-	err = errors.Join(err, l.zfs(ctx, snapshot, "destroy", "-d", snapshot))
 	if err == nil {
-		err = l.finish(ctx, unfinished, leaf, target, spec)
+		err = l.finish(ctx, unfinished, snapshot[strings.IndexByte(snapshot, '@')+1:], target, spec)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("copy volume %s to %s: %w", src.ID, target, errors.Join(err, l.discard(ctx, unfinished)))
+		return nil, errors.Join(err, l.discard(context.WithoutCancel(ctx), unfinished))
 	}
 	return spec.made(id, src.BlockSize), nil
 }

@@ -60,6 +60,9 @@ func (f *findings) vacate(ctx context.Context, id VolumeID, parent Dataset) erro
 	case err == nil:
 		return fmt.Errorf("volume %s is at %s: %w", id, v.Dataset, ErrExists)
 	case errors.Is(err, ErrNotFound):
+		if tombstone := f.place(id); !tombstone.isZero() {
+			return f.store.bury(ctx, tombstone)
+		}
 		return nil
 	case errors.Is(err, ErrNotOurs):
 		return f.store.reclaim(ctx, f.place(id))

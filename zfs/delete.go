@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,15 +18,34 @@ var deleteProgram string
 
 // deletion is the result of deleteProgram.
 type deletion struct {
-	// Status is "deleted", "absent", or why nothing was deleted: "unmarked" (the
-	// parent in Dataset), "foreign" (What, which is Dataset), "dependent" or "held" (by
-	// What), "busy", "unknown" (whether it is busy), "failed" (with Errno).
-	Status  string `json:"status"`
-	Dataset string `json:"dataset"`
-	What    string `json:"what"`
-	Errno   int    `json:"errno"`
+	// Status is "deleted", "absent", "buried" (Dataset is a tombstone now), or why nothing was
+	// deleted: "unmarked" (the parent in Dataset), "foreign" (What, which is Dataset), "dependent"
+	// or "held" (by What), "grouped", "busy", "unknown" (whether it is busy), "conflict" (Dataset
+	// and What have snapshots of the same names, Conflicts), "failed" (with Errno).
+	Status    string   `json:"status"`
+	Dataset   string   `json:"dataset"`
+	What      string   `json:"what"`
+	Errno     int      `json:"errno"`
+	Conflicts luaTable `json:"conflicts"`
 	// Promoted are the clones that took over the volume's snapshots.
-	Promoted map[string]string `json:"promoted"`
+	Promoted luaTable `json:"promoted"`
+	// Left are the tombstones that could not go with their last snapshot.
+	Left luaTable `json:"left"`
+}
+
+// luaTable is a list, which a channel program returns as an object with the keys "1", "2" …
+type luaTable []string
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (t *luaTable) UnmarshalJSON(b []byte) error {
+	var items map[string]string
+	if err := json.Unmarshal(b, &items); err != nil {
+		return err
+	}
+	for _, key := range slices.Sorted(maps.Keys(items)) {
+		*t = append(*t, items[key])
+	}
+	return nil
 }
 
 // glance is how long a process may have a zvol open that only looks at it, as udev's do.
@@ -59,52 +80,97 @@ func (l *Local) Delete(ctx context.Context, id VolumeID) error {
 
 // delete makes one try. With ErrBusy it returns the dataset that is in use.
 func (l *Local) delete(ctx context.Context, id VolumeID) (dataset string, err error) {
+	d, err := l.inPools(ctx, func(pool string) (deletion, error) {
+		d, err := l.program(ctx, pool, "volume", id.id, "first")
+		if err == nil && d.Status == "unknown" {
+			if users, _ := l.users(ctx, d.Dataset); len(users) > 0 {
+				return d, fmt.Errorf("volume %s: %s: %w", id, d.Dataset, ErrBusy)
+			}
+			d, err = l.program(ctx, pool, "volume", id.id, "looked")
+		}
+		if err != nil {
+			return d, fmt.Errorf("delete volume %s: %w", id, err)
+		}
+		switch d.Status {
+		case "deleted":
+			l.log.InfoContext(ctx, "volume deleted", "dataset", d.Dataset, "promoted", d.Promoted)
+		case "buried":
+			l.log.InfoContext(ctx, "volume deleted; its snapshots stay", "dataset", d.Dataset)
+			return d, l.bury(ctx, Dataset{d.Dataset})
+		case "absent", "unmarked":
+		case "foreign", "dependent", "conflict":
+			if err := l.clear(ctx, d); err != nil {
+				return d, fmt.Errorf("%w (%w)", d.err("volume "+id.id), err)
+			}
+			d.Dataset, err = l.delete(ctx, id)
+			return d, err
+		default:
+			return d, d.err("volume " + id.id)
+		}
+		return d, nil
+	})
+	return d.Dataset, err
+}
+
+// clear removes what stands in the way of a deletion: an unfinished volume, be it the one to
+// delete or a clone of it, or the name of a snapshot that waits to vanish.
+func (l *Local) clear(ctx context.Context, d deletion) error {
+	if d.Status != "conflict" {
+		return l.reclaim(ctx, Dataset{d.What})
+	}
+	for _, leaf := range d.Conflicts {
+		name := d.Dataset + "@" + leaf
+		r, err := readRow(ctx, l.runner, Dataset{name}, "defer_destroy")
+		if err != nil {
+			return err
+		}
+		if r["defer_destroy"].value != "on" {
+			name = d.What + "@" + leaf
+		}
+		if err := l.setAside(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// inPools calls f for each pool until it does not answer "absent". What one pool's
+// answer cannot tell, because its parent is not there, is an error unless another has it.
+func (l *Local) inPools(ctx context.Context, f func(pool string) (deletion, error)) (deletion, error) {
 	var faults []error
 	for _, pool := range l.pools() {
 		if err := l.poolUsable(pool); err != nil {
 			faults = append(faults, err)
 			continue
 		}
-		d, err := l.deleteIn(ctx, pool, id, "first")
-		if err == nil && d.Status == "unknown" {
-			if users, _ := l.users(ctx, d.Dataset); len(users) > 0 {
-				return d.Dataset, fmt.Errorf("volume %s: %s: %w", id, d.Dataset, ErrBusy)
-			}
-			d, err = l.deleteIn(ctx, pool, id, "looked")
-		}
-		if err != nil {
-			return "", fmt.Errorf("delete volume %s: %w", id, err)
-		}
-		switch d.Status {
-		case "deleted":
-			l.log.InfoContext(ctx, "volume deleted", "dataset", d.Dataset, "promoted", d.Promoted)
-			return "", nil
-		case "absent":
-		case "unmarked":
-			f, err := l.find(ctx)
-			if err == nil {
-				err = errors.Join(f.faults...)
-			}
-			if err == nil {
-				err = fmt.Errorf("parent %s had no marker when the volume was looked for; try again: %w", d.Dataset, ErrUnavailable)
-			}
-			faults = append(faults, err)
-		case "foreign", "dependent":
-			// It may be an unfinished volume: the one to delete, or a clone of it.
-			if err := l.reclaim(ctx, Dataset{d.What}); err != nil {
-				return "", fmt.Errorf("%w (%w)", d.err(id), err)
-			}
-			return l.delete(ctx, id)
-		default:
-			return d.Dataset, d.err(id)
+		d, err := f(pool)
+		switch {
+		case err != nil:
+			return d, err
+		case d.Status == "unmarked":
+			faults = append(faults, l.unmarked(ctx, d.Dataset))
+		case d.Status != "absent":
+			return d, nil
 		}
 	}
-	return "", errors.Join(faults...)
+	return deletion{}, errors.Join(faults...)
 }
 
-// deleteIn runs the program for the parents in one pool.
-func (l *Local) deleteIn(ctx context.Context, pool string, id VolumeID, looked string) (deletion, error) {
-	args := []string{"program", "-j", "-t", "100000000", "-m", "104857600", pool, "-", l.driver, id.id, looked}
+// unmarked returns what is wrong with a parent that a program could not use.
+func (l *Local) unmarked(ctx context.Context, parent string) error {
+	f, err := l.find(ctx)
+	if err == nil {
+		err = errors.Join(f.faults...)
+	}
+	if err == nil {
+		err = fmt.Errorf("parent %s had no marker when it was looked at; try again: %w", parent, ErrUnavailable)
+	}
+	return err
+}
+
+// program runs deleteProgram for the parents in one pool.
+func (l *Local) program(ctx context.Context, pool, what, name, detail string) (deletion, error) {
+	args := []string{"program", "-j", "-t", "100000000", "-m", "104857600", pool, "-", l.driver, what, name, detail}
 	for _, p := range l.parents {
 		if p.Pool() == pool {
 			args = append(args, p.name)
@@ -123,22 +189,25 @@ func (l *Local) deleteIn(ctx context.Context, pool string, id VolumeID, looked s
 	return *result.Return, nil
 }
 
-// err returns why nothing was deleted.
-func (d deletion) err(id VolumeID) error {
+// err returns why what was not deleted.
+func (d deletion) err(what string) error {
 	switch d.Status {
 	case "busy":
-		return fmt.Errorf("volume %s: %s: %w", id, d.Dataset, ErrBusy)
+		return fmt.Errorf("%s: %s: %w", what, d.Dataset, ErrBusy)
 	case "foreign":
-		return fmt.Errorf("volume %s: %s has no %s property of its own: %w", id, d.Dataset, propVolume, ErrNotOurs)
+		return fmt.Errorf("%s: %s has no %s property of its own: %w", what, d.Dataset, propVolume, ErrNotOurs)
 	case "dependent":
-		return fmt.Errorf("volume %s: %s depends on it and is not this driver's; remove that first: %w", id, d.What, ErrDependents)
+		return fmt.Errorf("%s: %s depends on it and is not this driver's; remove that first: %w", what, d.What, ErrDependents)
 	case "held":
-		return fmt.Errorf("volume %s: snapshot %s is held; see `zfs holds %s` and release that first: %w", id, d.What, d.What, ErrDependents)
+		return fmt.Errorf("%s: snapshot %s is held; see `zfs holds %s` and release that first: %w", what, d.What, d.What, ErrDependents)
+	case "conflict":
+		return fmt.Errorf("%s: snapshots %s are on both %s and %s; rename those that are not this driver's: %w",
+			what, strings.Join(d.Conflicts, ", "), d.Dataset, d.What, ErrDependents)
 	}
 	if known, ok := errnos[d.Errno]; ok {
-		return fmt.Errorf("volume %s: %s: error number %d: %w", id, d.Dataset, d.Errno, known)
+		return fmt.Errorf("%s: %s: error number %d: %w", what, d.Dataset, d.Errno, known)
 	}
-	return fmt.Errorf("volume %s: %s: status %q, error number %d", id, d.Dataset, d.Status, d.Errno)
+	return fmt.Errorf("%s: %s: status %q, error number %d", what, d.Dataset, d.Status, d.Errno)
 }
 
 // pools returns the pools of the parents, each once, in their order.

@@ -1,12 +1,19 @@
--- Deletes a volume, whatever was cloned from it, in one transaction group, so that a
--- crash falls before or after and never between. See zfs-program(8).
+-- Deletes a volume, a snapshot or a group of snapshots, whatever was cloned from them, in
+-- one transaction group, so that a crash falls before or after and never between.
+-- See zfs-program(8).
 --
--- Arguments: the driver's name, the volume's ID, "looked" when the caller has seen that
--- nobody uses the volume, and its possible parents in this pool.
+-- Arguments: the driver's name; "volume", "snapshot", "group" or "tombstone"; the ID of the volume,
+-- the name of the snapshots or the dataset of the tombstone; for a volume "looked" when the
+-- caller has seen that nobody uses it, for a snapshot the ID of its volume; and the possible
+-- parents in this pool.
 -- Result: {status=..., dataset=..., ...}; the statuses are those of deletion in delete.go.
 
 local argv = (...)["argv"]
-local driver, id, looked = argv[1], argv[2], argv[3] == "looked"
+local driver, what, name, detail = argv[1], argv[2], argv[3], argv[4]
+local parents = {}
+for i = 5, #argv do
+  parents[#parents + 1] = argv[i]
+end
 
 -- own returns a user property's value when it was set on the dataset itself.
 local function own(dataset, property)
@@ -34,91 +41,55 @@ local function all(iterator)
   return items
 end
 
--- A volume's absence counts only where its parent is there and marked.
-local dataset, copy
-for i = 4, #argv do
-  local parent = argv[i]
+-- live tells whether a snapshot is one of a caller's that was not deleted.
+local function live(snapshot)
+  return own(snapshot, "zfs-csi:snapshot") ~= nil and zfs.get_prop(snapshot, "defer_destroy") ~= "on"
+end
+
+-- Absence counts only where every parent is there and marked.
+for _, parent in ipairs(parents) do
   if not zfs.exists(parent) or own(parent, "zfs-csi:driver") ~= driver then
     return {status = "unmarked", dataset = parent}
   end
-  if dataset == nil and zfs.exists(parent .. "/" .. id) then
-    dataset = parent .. "/" .. id
-  end
-  if zfs.exists(parent .. "/.copy-" .. id) then
-    copy = parent .. "/.copy-" .. id
-  end
 end
 
--- What an interrupted copy left below the name goes with the volume.
-local function discard()
-  if copy == nil or own(copy, "zfs-csi:kind") == nil then
-    return 0
+-- obstacle returns why a dataset cannot be deleted, or nil. It changes nothing.
+local function obstacle(dataset, snapshots, looked)
+  local child = first(zfs.list.children(dataset))
+  if child ~= nil then
+    return {status = "dependent", dataset = dataset, what = child}
   end
-  for _, snapshot in ipairs(all(zfs.list.snapshots(copy))) do
-    local errno = zfs.sync.destroy(snapshot)
-    if errno ~= 0 then
-      return errno
+  for _, snapshot in ipairs(snapshots) do
+    if zfs.get_prop(snapshot, "userrefs") > 0 then
+      return {status = "held", dataset = dataset, what = snapshot}
+    end
+    local clones = all(zfs.list.clones(snapshot))
+    for _, clone in ipairs(clones) do
+      if own(clone, "zfs-csi:volume") == nil then
+        return {status = "dependent", dataset = dataset, what = clone}
+      end
+    end
+    -- One that is being sent, or looked into below .zfs, cannot be destroyed.
+    if #clones == 0 and not live(snapshot) and zfs.check.destroy(snapshot) ~= 0 then
+      return {status = "busy", dataset = dataset}
     end
   end
-  return zfs.sync.destroy(copy)
-end
-if dataset == nil then
-  local errno = discard()
-  if errno ~= 0 then
-    return {status = "failed", dataset = copy, errno = errno}
-  end
-  return {status = "absent"}
-end
-if own(dataset, "zfs-csi:volume") == nil then
-  return {status = "foreign", dataset = dataset, what = dataset}
-end
-
--- Look at everything before anything is changed.
-local child = first(zfs.list.children(dataset))
-if child ~= nil then
-  return {status = "dependent", dataset = dataset, what = child}
-end
-local snapshots = all(zfs.list.snapshots(dataset))
-for _, snapshot in ipairs(snapshots) do
-  if zfs.get_prop(snapshot, "userrefs") > 0 then
-    return {status = "held", dataset = dataset, what = snapshot}
-  end
-  local clones = all(zfs.list.clones(snapshot))
-  for _, clone in ipairs(clones) do
-    if own(clone, "zfs-csi:volume") == nil then
-      return {status = "dependent", dataset = dataset, what = clone}
-    end
-  end
-  -- One that is being sent, or looked into below .zfs, cannot be destroyed.
-  if #clones == 0 and zfs.check.destroy(snapshot) ~= 0 then
+  -- A rollback's check is the one that tells a dataset in use apart from one that has
+  -- snapshots. It does not get as far where the newest snapshot is of this transaction
+  -- group, or older than a bookmark: then only the caller can look, and comes again.
+  local rollback = zfs.check.rollback(dataset)
+  if rollback == EBUSY then
     return {status = "busy", dataset = dataset}
   end
-end
--- A rollback's check is the one that tells a dataset in use apart from one that has
--- snapshots. It does not get as far where the newest snapshot is of this transaction
--- group, or older than a bookmark: then only the caller can look, and comes again.
-local rollback = zfs.check.rollback(dataset)
-if rollback == EBUSY then
-  return {status = "busy", dataset = dataset}
-end
-if (rollback == EAGAIN or rollback == EEXIST) and not looked then
-  return {status = "unknown", dataset = dataset}
-end
-
--- Snapshots that nothing was cloned from go with their volume. They must go first:
--- promotion would carry them over, and fails where the clone has one of the same name.
-for _, snapshot in ipairs(snapshots) do
-  if first(zfs.list.clones(snapshot)) == nil then
-    local errno = zfs.sync.destroy(snapshot)
-    if errno ~= 0 then
-      return {status = "failed", dataset = snapshot, errno = errno}
-    end
+  if (rollback == EAGAIN or rollback == EEXIST) and not looked then
+    return {status = "unknown", dataset = dataset}
   end
+  return nil
 end
 
 -- newest returns a clone of the newest snapshot that has one. The order in which
 -- snapshots are listed says nothing of their age.
-local function newest()
+local function newest(dataset)
   local clone, txg = nil, -1
   for snapshot in zfs.list.snapshots(dataset) do
     local created = zfs.get_prop(snapshot, "createtxg")
@@ -130,39 +101,202 @@ local function newest()
   return clone
 end
 
--- Promotion hands a clone all snapshots up to its origin, so one is enough, but for
--- snapshots of the same transaction group, whose order createtxg does not tell.
-local promoted = {}
-local function undo()
-  for _ = 1, #promoted do
-    zfs.sync.promote(dataset)
+-- replace hands a dataset's snapshots to its clones and destroys it.
+local function replace(dataset)
+  -- Promotion hands a clone all snapshots up to its origin, so one is enough, but for
+  -- snapshots of the same transaction group, whose order createtxg does not tell.
+  local promoted = {}
+  local function undo()
+    for _ = 1, #promoted do
+      zfs.sync.promote(dataset)
+    end
   end
-end
-local clone = newest()
-while clone ~= nil do
-  local errno = zfs.sync.promote(clone)
+  local clone = newest(dataset)
+  while clone ~= nil do
+    local errno, conflicts = zfs.sync.promote(clone)
+    if errno ~= 0 then
+      undo()
+      if errno == EEXIST and conflicts ~= nil then
+        local names = {}
+        for leaf in pairs(conflicts) do
+          names[#names + 1] = leaf
+        end
+        return {status = "conflict", dataset = dataset, what = clone, conflicts = names}
+      end
+      return {status = "failed", dataset = clone, errno = errno}
+    end
+    promoted[#promoted + 1] = clone
+    clone = newest(dataset)
+  end
+
+  local origin = zfs.get_prop(dataset, "origin")
+  local errno = zfs.sync.destroy(dataset)
   if errno ~= 0 then
     undo()
-    return {status = "failed", dataset = clone, errno = errno}
+    if errno == EBUSY then
+      return {status = "busy", dataset = dataset}
+    end
+    return {status = "failed", dataset = dataset, errno = errno}
   end
-  promoted[#promoted + 1] = clone
-  clone = newest()
+  -- A crash between the clone and the mark on its snapshot left the mark to be made.
+  if origin ~= nil and zfs.exists(origin) and own(origin, "zfs-csi:kind") ~= nil then
+    zfs.sync.destroy({origin, defer = true})
+  end
+  return {status = "deleted", dataset = dataset, promoted = promoted}
 end
 
-local origin = zfs.get_prop(dataset, "origin")
-local errno = zfs.sync.destroy(dataset)
-if errno ~= 0 then
-  undo()
-  if errno == EBUSY then
-    return {status = "busy", dataset = dataset}
+-- remove deletes a dataset, or makes a tombstone of it: what holds a caller's snapshot stays
+-- until the last of those goes, since promotion would take them away from under their names.
+local function remove(dataset, looked)
+  local snapshots = all(zfs.list.snapshots(dataset))
+  local refused = obstacle(dataset, snapshots, looked)
+  if refused ~= nil then
+    return refused
   end
-  return {status = "failed", dataset = dataset, errno = errno}
+  -- Snapshots that nothing was cloned from go with their volume. They must go first:
+  -- promotion would carry them over, and fails where the clone has one of the same name.
+  local keep = false
+  for _, snapshot in ipairs(snapshots) do
+    if live(snapshot) then
+      keep = true
+    elseif first(zfs.list.clones(snapshot)) == nil then
+      local errno = zfs.sync.destroy(snapshot)
+      if errno ~= 0 then
+        return {status = "failed", dataset = snapshot, errno = errno}
+      end
+    end
+  end
+  if not keep then
+    return replace(dataset)
+  end
+  local errno = zfs.sync.set_prop(dataset, "zfs-csi:deleted", "yes")
+  if errno ~= 0 then
+    return {status = "failed", dataset = dataset, errno = errno}
+  end
+  -- Where this cannot be (see obstacle) only the space of what was written last stays taken.
+  zfs.sync.rollback(dataset)
+  return {status = "buried", dataset = dataset}
 end
 
--- A crash between the clone and the mark on its snapshot left the mark to be made.
-if origin ~= nil and zfs.exists(origin) and own(origin, "zfs-csi:kind") ~= nil then
-  zfs.sync.destroy({origin, defer = true})
+-- discard removes what an interrupted copy left below the name of a volume.
+local function discard(id)
+  for _, parent in ipairs(parents) do
+    local copy = parent .. "/.copy-" .. id
+    if zfs.exists(copy) and own(copy, "zfs-csi:kind") ~= nil then
+      local errno = 0
+      for _, snapshot in ipairs(all(zfs.list.snapshots(copy))) do
+        errno = zfs.sync.destroy(snapshot)
+        if errno ~= 0 then
+          break
+        end
+      end
+      if errno == 0 then
+        errno = zfs.sync.destroy(copy)
+      end
+      if errno ~= 0 then
+        return {status = "failed", dataset = copy, errno = errno}
+      end
+    end
+  end
+  return {status = "absent"}
 end
--- Should this fail, the sweep of the next process finds it.
-discard()
-return {status = "deleted", dataset = dataset, promoted = promoted}
+
+local function volume(id, looked)
+  for _, parent in ipairs(parents) do
+    local dataset = parent .. "/" .. id
+    if zfs.exists(dataset) then
+      if own(dataset, "zfs-csi:volume") == nil then
+        return {status = "foreign", dataset = dataset, what = dataset}
+      end
+      if own(dataset, "zfs-csi:deleted") ~= nil then
+        return {status = "buried", dataset = dataset}
+      end
+      local result = remove(dataset, looked)
+      if result.status == "deleted" or result.status == "buried" then
+        -- Should this fail, the sweep of the next process finds it.
+        discard(id)
+      end
+      return result
+    end
+  end
+  return discard(id)
+end
+
+-- datasets returns where the sources of the snapshots are, by the text that all of them carry (see source in snapshot.go).
+local function datasets(text)
+  local found = {}
+  for guid, id in string.gmatch(text, "([^ :]+):[^ :]+:[^ :]+:([^ ]+)") do
+    for _, parent in ipairs(parents) do
+      for _, leaf in ipairs({id, ".deleted-" .. guid}) do
+        if zfs.exists(parent .. "/" .. leaf .. "@" .. name) then
+          found[#found + 1] = {dataset = parent .. "/" .. leaf, id = id}
+        end
+      end
+    end
+  end
+  return found
+end
+
+-- entry returns the parent's snapshot that stands for the name, and what it carries.
+local function entry()
+  for _, parent in ipairs(parents) do
+    local index = parent .. "@" .. name
+    if zfs.exists(index) and own(index, "zfs-csi:snapshot") ~= nil then
+      return index, own(index, "zfs-csi:sources") or ""
+    end
+  end
+  return nil, ""
+end
+
+local function snapshots()
+  local index, text = entry()
+  if index == nil then
+    return {status = "absent"}
+  end
+  if (own(index, "zfs-csi:group") ~= nil) ~= (what == "group") then
+    return {status = what == "group" and "absent" or "grouped", dataset = index}
+  end
+  local members = datasets(text)
+  if what == "snapshot" and string.match(text, "^[^:]+:[^:]+:[^:]+:(.+)$") ~= detail then
+    return {status = "absent"}
+  end
+  for _, m in ipairs(members) do
+    local errno = zfs.check.destroy({m.dataset .. "@" .. name, defer = true})
+    if errno ~= 0 then
+      return {status = errno == EBUSY and "busy" or "failed", dataset = m.dataset .. "@" .. name, errno = errno}
+    end
+  end
+  for _, m in ipairs(members) do
+    zfs.sync.destroy({m.dataset .. "@" .. name, defer = true})
+  end
+  local errno = zfs.sync.destroy(index)
+  if errno ~= 0 then
+    return {status = "failed", dataset = index, errno = errno}
+  end
+  -- A tombstone goes with the last snapshot that it was kept for. One that cannot yet is left
+  -- to the caller.
+  local left = {}
+  for _, m in ipairs(members) do
+    if own(m.dataset, "zfs-csi:deleted") ~= nil then
+      local status = remove(m.dataset, true).status
+      if status ~= "deleted" and status ~= "buried" then
+        left[#left + 1] = m.dataset
+      end
+    end
+  end
+  return {status = "deleted", dataset = index, left = left}
+end
+
+local function tombstone(dataset)
+  if not zfs.exists(dataset) or own(dataset, "zfs-csi:deleted") == nil then
+    return {status = "absent"}
+  end
+  return remove(dataset, true)
+end
+
+if what == "volume" then
+  return volume(name, detail == "looked")
+elseif what == "tombstone" then
+  return tombstone(name)
+end
+return snapshots()

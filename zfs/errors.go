@@ -25,6 +25,10 @@ var (
 	ErrNotOurs = errors.New("not made by this driver")
 	// ErrInvalid: ZFS cannot do what was asked, on any try.
 	ErrInvalid = errors.New("invalid")
+	// ErrPools: volumes that are to share a moment are in several pools.
+	ErrPools = errors.New("in several pools")
+	// ErrGrouped: a snapshot of a group, which goes with its group only.
+	ErrGrouped = errors.New("part of a group")
 	// ErrPermission: the process may not use ZFS.
 	ErrPermission = errors.New("permission denied")
 )

@@ -38,9 +38,10 @@ func (r row) size(name string) (int64, error) {
 
 // asked are the properties that find and list ask for.
 var asked = strings.Join([]string{
-	"type", "available", "refquota", "refreservation", "volsize", "volblocksize", "origin",
+	"type", "guid", "creation", "available", "defer_destroy", "refquota", "refreservation", "volsize", "volblocksize", "origin",
 	"casesensitivity", "normalization", "utf8only", "volmode", "snapdev",
 	propDriver, propVolume, propKind, propFSType, propFormatted, propSource, propParameters, propLabels,
+	propSnapshot, propSources, propGroup, propDeleted,
 }, ",")
 
 // getCommand returns `zfs get` of properties, with exact numbers, with extra arguments and names.
@@ -82,6 +83,17 @@ type findings struct {
 // find looks at the parents, and below each at the volumes of these IDs, all in one
 // command. It is an error only when the look itself failed.
 func (l *Local) find(ctx context.Context, ids ...VolumeID) (*findings, error) {
+	return l.look(ctx, func(parent Dataset) []string {
+		var names []string
+		for _, id := range ids {
+			names = append(names, parent.volume(id).name)
+		}
+		return names
+	})
+}
+
+// look looks at the parents, and at the datasets and snapshots that below names for each.
+func (l *Local) look(ctx context.Context, below func(parent Dataset) []string) (*findings, error) {
 	f := &findings{store: l, fault: map[Dataset]error{}}
 	var names []string
 	for _, p := range l.parents {
@@ -89,9 +101,7 @@ func (l *Local) find(ctx context.Context, ids ...VolumeID) (*findings, error) {
 			f.fail(p, err)
 			continue
 		}
-		for _, id := range ids {
-			names = append(names, p.volume(id).name)
-		}
+		names = append(names, below(p)...)
 		// Last, since ZFS looks at them in this order: a parent that is there proves that
 		// its pool was, when the volumes were looked for.
 		names = append(names, p.name)
@@ -178,7 +188,7 @@ func (f *findings) place(id VolumeID) Dataset {
 // volume returns the volume of an ID. ErrNotFound means that all parents were seen
 // and none has it; where one could not be seen it is ErrUnavailable.
 func (f *findings) volume(id VolumeID) (*Volume, error) {
-	if d := f.place(id); !d.isZero() {
+	if d := f.place(id); !d.isZero() && f.rows[d.name].local(propDeleted) == "" {
 		return decode(d.parent(), id, f.rows[d.name])
 	}
 	if len(f.faults) > 0 {

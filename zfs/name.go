@@ -18,7 +18,7 @@ const (
 	// the rest of a snapshot's ID and of a list's token, which are held to the same limit.
 	maxGivenID = 64
 	// roomForSnapshot is what a volume's path leaves free for "@" and a snapshot's name.
-	roomForSnapshot = 40
+	roomForSnapshot = 50
 )
 
 // Dataset is the full name of a filesystem or zvol, such as "tank/csi/pvc-1".

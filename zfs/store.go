@@ -28,6 +28,30 @@ type Store interface {
 	// kind, a smaller size, a property that only a new volume can have), ErrNoSpace, ErrUnavailable.
 	Clone(ctx context.Context, id, source VolumeID, plan Plan) (*Volume, error)
 
+	// Restore makes a volume with the bytes of a snapshot, to the spec that plan returns for
+	// the volume as it was then. Errors: as those of Clone.
+	Restore(ctx context.Context, id VolumeID, source SnapshotID, plan Plan) (*Volume, error)
+
+	// Take takes a snapshot of each source, all at one moment, or returns the ones that were
+	// taken by that name. Errors: ErrNotFound (a source), ErrExists (the name is that of other
+	// snapshots), ErrPools, ErrInvalid, ErrNoSpace, ErrUnavailable.
+	Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error)
+
+	// GetSnapshot returns a live snapshot, by name. Errors: ErrNotFound, which is proven, ErrUnavailable.
+	GetSnapshot(ctx context.Context, id SnapshotID) (*Snapshot, error)
+
+	// GetGroup returns the snapshots of a group, by name. Errors: ErrNotFound, which is proven, ErrUnavailable.
+	GetGroup(ctx context.Context, id GroupID) ([]*Snapshot, error)
+
+	// ListSnapshots returns all live snapshots in the order of their IDs.
+	ListSnapshots(ctx context.Context) ([]*Snapshot, error)
+
+	// DeleteSnapshot and DeleteGroup remove snapshots, whatever was restored from them, and what was
+	// kept only for them. What is proven absent is no error. Errors: ErrGrouped (DeleteSnapshot),
+	// ErrBusy (it is being sent or looked into), ErrUnavailable.
+	DeleteSnapshot(ctx context.Context, id SnapshotID) error
+	DeleteGroup(ctx context.Context, id GroupID) error
+
 	// Get returns a volume, by name, at a cost that does not depend on how many
 	// there are. Errors: ErrNotFound, which is proven, ErrNotOurs, ErrUnavailable.
 	Get(ctx context.Context, id VolumeID) (*Volume, error)

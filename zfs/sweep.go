@@ -9,8 +9,8 @@ import (
 )
 
 // Sweep implements Store. It looks for what only a process that died can have left:
-// clones and copies that were not finished, and snapshots for a clone that was not made or
-// whose snapshot was not marked for removal. New volumes that were not finished it
+// clones, copies and tombstones that were not finished, and snapshots for a clone that was not
+// made or whose snapshot was not marked for removal. New volumes that were not finished it
 // leaves to the next call about them, which alone knows that there is to be a volume.
 // Snapshots that this process takes carry its nonce.
 func (l *Local) Sweep(ctx context.Context, lock func(VolumeID) (unlock func())) error {
@@ -28,7 +28,7 @@ func (l *Local) Sweep(ctx context.Context, lock func(VolumeID) (unlock func())) 
 }
 
 func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()) error {
-	c := getCommand(strings.Join([]string{"origin", "defer_destroy", propKind, propVolume}, ","),
+	c := getCommand(strings.Join([]string{"origin", "defer_destroy", propKind, propVolume, propFor, propDeleted}, ","),
 		"-d", "2", "-t", "filesystem,volume,snapshot", p.name)
 	out, err := l.run(ctx, c, p.name)
 	if err != nil {
@@ -42,7 +42,7 @@ func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()
 	// A snapshot goes with its last clone, so the clones come first.
 	for _, name := range order {
 		if d, err := ParseDataset(name); err == nil && d.parent() == p {
-			faults = append(faults, l.sweepDataset(ctx, d, rows[name], lock))
+			faults = append(faults, l.sweepDataset(ctx, d, rows, lock))
 		}
 	}
 	for _, name := range order {
@@ -68,9 +68,13 @@ func (l *Local) sweepSnapshot(ctx context.Context, name string, r row) error {
 }
 
 // sweepDataset removes or finishes what is not, or not yet, a volume.
-func (l *Local) sweepDataset(ctx context.Context, d Dataset, r row, lock func(VolumeID) func()) error {
+func (l *Local) sweepDataset(ctx context.Context, d Dataset, rows map[string]row, lock func(VolumeID) func()) error {
+	r := rows[d.name]
+	if r.local(propDeleted) != "" {
+		return l.sweepTombstone(ctx, d, lock)
+	}
 	made, volume := r.local(propKind), r.local(propVolume)
-	clone := r["origin"].value != "-" && volume == ""
+	clone := volume == "" && rows[r["origin"].value].local(propFor) == d.Leaf()
 	if made == "" && !clone || strings.Contains(made, l.nonce) {
 		return nil
 	}
@@ -105,4 +109,16 @@ func (l *Local) sweepDataset(ctx context.Context, d Dataset, r row, lock func(Vo
 		return err
 	}
 	return nil
+}
+
+// sweepTombstone finishes a tombstone, and removes one that is kept for nothing.
+func (l *Local) sweepTombstone(ctx context.Context, d Dataset, lock func(VolumeID) func()) error {
+	if id, err := ParseVolumeID(d.Leaf()); err == nil {
+		unlock := lock(id)
+		if unlock == nil {
+			return nil
+		}
+		defer unlock()
+	}
+	return errors.Join(l.removeTombstone(ctx, d), l.bury(ctx, d))
 }

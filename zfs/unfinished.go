@@ -18,8 +18,9 @@ import (
 //
 //   - a clone's origin is a snapshot that carries, since the moment it was taken, the ID of
 //     the volume it was taken for (propFor);
-//   - a new dataset is empty, and has no property of its own but those that ZFS sets one by
-//     one, before all others in one go.
+//   - a new dataset is empty, and one that is restored has nothing that its snapshot, a caller's,
+//     has not; and it has no property of its own but those that ZFS sets one by one, before
+//     all others in one go.
 
 // setFirst are the properties that ZFS sets before all others, each in a
 // transaction group of its own; see zfs_prop_set_special in zfs_ioctl.c.
@@ -94,15 +95,20 @@ func (l *Local) unfinished(ctx context.Context, d Dataset, r row) error {
 		return not("it is not in the place of a volume")
 	}
 	if origin := r["origin"].value; origin != "-" && origin != "" {
-		from, err := l.run(ctx, getCommand(propFor, origin), origin)
+		from, err := l.run(ctx, getCommand(propFor+","+propSnapshot, origin), origin)
 		if err != nil {
 			return err
 		}
 		rows, _, err := parseGet(from)
-		if err == nil && rows[origin].local(propFor) != d.Leaf() {
-			err = not("it is a clone of %s, which was not taken for it", origin)
+		if err != nil {
+			return err
 		}
-		return err
+		if rows[origin].local(propFor) == d.Leaf() {
+			return nil
+		}
+		if rows[origin].local(propSnapshot) == "" {
+			return not("it is a clone of %s, which was not taken for it", origin)
+		}
 	}
 	for name, c := range r {
 		if c.source == "local" && !slices.Contains(setFirst, name) {
@@ -116,8 +122,13 @@ func (l *Local) unfinished(ctx context.Context, d Dataset, r row) error {
 	return err
 }
 
-// emptyDataset tells whether nothing was ever written to a dataset or zvol that nobody uses.
+// emptyDataset tells whether nothing was ever written to a dataset or zvol that nobody uses,
+// since it was cloned if it is a clone.
 func (l *Local) emptyDataset(ctx context.Context, d Dataset, r row) (bool, error) {
+	if origin := r["origin"].value; origin != "-" && origin != "" {
+		written, err := r.size("written")
+		return err == nil && written == 0, err
+	}
 	if r["type"].value == Filesystem.String() {
 		return emptyFilesystem(d)
 	}

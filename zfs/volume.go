@@ -83,6 +83,21 @@ type CloneSpec struct {
 	Quiesce func() (release func() error, err error)
 }
 
+// SnapshotSpec is what a new snapshot, or a group of them, is to be.
+type SnapshotSpec struct {
+	// Name is the caller's.
+	Name string
+	// Group tells whether they are asked for as a group, be it of one.
+	Group bool
+	// Sources are the volumes.
+	Sources []VolumeID
+	// Labels are names the orchestrator gave it.
+	Labels map[string]string
+	// Quiesce, when not nil, is called just before the snapshots are taken, and the function
+	// it returns just after, so that filesystems on zvols are at rest.
+	Quiesce func(sources []*Volume) (release func() error, err error)
+}
+
 // Plan returns what a clone of source is to be.
 type Plan func(source *Volume) (CloneSpec, error)
 

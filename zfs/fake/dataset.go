@@ -32,6 +32,8 @@ type dataset struct {
 	attributes zfs.Attributes
 	content    *content
 	busy       string // where it is in use
+	// deleted: it is a tombstone, kept for its snapshots.
+	deleted bool
 
 	origin    *snapshot
 	snapshots []*snapshot // oldest first

@@ -167,11 +167,15 @@ func (b *backend) Die(t testing.TB, source, id zfs.VolumeID, moment storetest.Mo
 	t.Helper()
 	b.locked(t, source, func(d *dataset) {
 		half := &dataset{name: zfs.MustParseDataset(d.parent.String() + "/" + id.String()), parent: d.parent, unfinished: true}
-		if moment != storetest.InCreate {
+		switch moment {
+		case storetest.InRestore:
+			half.origin = d.named(t, "s")
+		case storetest.InCreate:
+		default:
 			half.origin = &snapshot{name: "clone-of-the-dead-" + id.String(), ours: true}
 			take(d, half.origin)
 		}
-		if moment == storetest.InCreate || moment == storetest.InClone {
+		if moment != storetest.BeforeClone && moment != storetest.InCopy {
 			b.s.datasets[half.name.String()] = half
 		}
 	})

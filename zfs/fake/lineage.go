@@ -21,6 +21,8 @@ type snapshot struct {
 	held    bool
 	inUse   bool // by a Clone under way
 	content *content
+	// kept is what a caller's snapshot is told as; nil for another, or when it is deleted.
+	kept *zfs.Snapshot
 }
 
 func (snap *snapshot) fullName() string { return snap.of.name.String() + "@" + snap.name }
@@ -40,7 +42,7 @@ func (s *Store) Clone(ctx context.Context, id, source zfs.VolumeID, plan zfs.Pla
 		return nil, err
 	}
 	s.mu.Lock()
-	_, err = s.prepare(id, source, spec)
+	_, err = s.prepare(id, source.String(), src.volume(), src, spec)
 	s.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -65,7 +67,12 @@ func (s *Store) Clone(ctx context.Context, id, source zfs.VolumeID, plan zfs.Pla
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.done(snap)
-	d, err := s.prepare(id, source, spec)
+	return s.clone(id, snap, source.String(), snap.of.volume(), spec)
+}
+
+// clone makes a volume of a snapshot of src.
+func (s *Store) clone(id zfs.VolumeID, snap *snapshot, source string, src *zfs.Volume, spec zfs.CloneSpec) (*zfs.Volume, error) {
+	d, err := s.prepare(id, source, src, snap.of, spec)
 	if err != nil {
 		return nil, err
 	}
@@ -98,31 +105,27 @@ func (s *Store) source(id zfs.VolumeID) (*dataset, error) {
 	return d, nil
 }
 
-// prepare returns the clone's dataset, not yet added, or why it cannot be made.
-func (s *Store) prepare(id, source zfs.VolumeID, spec zfs.CloneSpec) (*dataset, error) {
+// prepare returns the dataset of a clone of src, which of holds, not yet added, or why it cannot be made.
+func (s *Store) prepare(id zfs.VolumeID, source string, src *zfs.Volume, of *dataset, spec zfs.CloneSpec) (*dataset, error) {
 	if err := s.free(id, spec.Parent); err != nil {
 		return nil, err
 	}
-	src, err := s.source(source)
-	if err != nil {
-		return nil, err
-	}
 	wrong := func(format string, args ...any) error {
-		return fmt.Errorf("clone %s of volume %s: %s: %w", id, source, fmt.Sprintf(format, args...), zfs.ErrInvalid)
+		return fmt.Errorf("clone %s of %s: %s: %w", id, source, fmt.Sprintf(format, args...), zfs.ErrInvalid)
 	}
-	if spec.Kind != src.kind {
-		return nil, wrong("the source is a %s and the clone is to be a %s", src.kind, spec.Kind)
+	if spec.Kind != src.Kind {
+		return nil, wrong("the source is a %s and the clone is to be a %s", src.Kind, spec.Kind)
 	}
-	if spec.FSType != src.attributes.FSType {
-		return nil, wrong("the source holds filesystem %q and the clone is to hold %q", src.attributes.FSType, spec.FSType)
+	if spec.FSType != src.FSType {
+		return nil, wrong("the source holds filesystem %q and the clone is to hold %q", src.FSType, spec.FSType)
 	}
 	spec.Properties = maps.Clone(spec.Properties)
 	for name, value := range spec.Properties {
-		if have := src.property(name); zfs.CreationOnly(string(name)) && value != have {
+		if have := of.property(name); zfs.CreationOnly(string(name)) && value != have {
 			return nil, wrong("property %s is fixed when a volume is made: the source has %s, the clone is to have %s", name, have, value)
 		}
 	}
-	for name, value := range src.properties {
+	for name, value := range of.properties {
 		if zfs.CreationOnly(string(name)) {
 			if spec.Properties == nil {
 				spec.Properties = zfs.Properties{}
@@ -130,9 +133,9 @@ func (s *Store) prepare(id, source zfs.VolumeID, spec zfs.CloneSpec) (*dataset, 
 			spec.Properties[name] = value
 		}
 	}
-	spec.Source, spec.Formatted = source.String(), src.attributes.Formatted
-	if src.round(spec.Size) < src.size {
-		return nil, wrong("the source has %d bytes and the clone is to have %d", src.size, spec.Size)
+	spec.Source, spec.Formatted = source, src.Formatted
+	if of.round(spec.Size) < src.Size {
+		return nil, wrong("the source has %d bytes and the clone is to have %d", src.Size, spec.Size)
 	}
 	return newDataset(id, spec.Spec)
 }
@@ -171,7 +174,7 @@ func (s *Store) clones(snap *snapshot) []*dataset {
 
 // vanish removes a snapshot unless something needs it.
 func (s *Store) vanish(snap *snapshot) {
-	if snap.held || snap.inUse || len(s.clones(snap)) > 0 {
+	if snap.kept != nil || snap.held || snap.inUse || len(s.clones(snap)) > 0 {
 		return
 	}
 	snap.of.snapshots = slices.DeleteFunc(snap.of.snapshots, func(x *snapshot) bool { return x == snap })
@@ -204,11 +207,20 @@ func (s *Store) Delete(ctx context.Context, id zfs.VolumeID) error {
 		}
 		s.vanish(snap)
 	}
+	if slices.ContainsFunc(d.snapshots, func(snap *snapshot) bool { return snap.kept != nil }) {
+		s.bury(d)
+	} else {
+		s.replace(d)
+	}
+	return nil
+}
+
+// replace removes a dataset after its clones have taken its snapshots over.
+func (s *Store) replace(d *dataset) {
 	for i := len(d.snapshots) - 1; i >= 0; i = len(d.snapshots) - 1 {
 		s.promote(s.clones(d.snapshots[i])[0])
 	}
 	s.remove(d)
-	return nil
 }
 
 // foreignDependent names a child, clone or hold that is not ours and needs d; empty for none.

@@ -33,7 +33,8 @@ type Store struct {
 	pools    map[string]*pool
 	unmarked map[zfs.Dataset]bool
 	datasets map[string]*dataset // by full name
-	serial   int                 // of snapshots
+	serial   int                 // of snapshots and tombstones
+	entries  map[string]entry    // by the name of the snapshots
 	tempDir  string
 }
 
@@ -47,6 +48,7 @@ func New(parents ...zfs.Dataset) *Store {
 		pools:    map[string]*pool{},
 		unmarked: map[zfs.Dataset]bool{},
 		datasets: map[string]*dataset{},
+		entries:  map[string]entry{},
 	}
 	for _, p := range parents {
 		s.pools[p.Pool()] = &pool{name: p.Pool(), size: DefaultPoolSize}
@@ -123,7 +125,7 @@ func (s *Store) List(ctx context.Context) ([]*zfs.Volume, error) {
 	}
 	var volumes []*zfs.Volume
 	for _, d := range s.datasets {
-		if d.ours {
+		if d.ours && !d.deleted {
 			volumes = append(volumes, d.volume())
 		}
 	}

@@ -64,6 +64,8 @@ const (
 	InCopy
 	// InCreate: the empty volume is made and does not have its properties yet.
 	InCreate
+	// InRestore: as InClone, of source's snapshot "s".
+	InRestore
 )
 
 // Run holds a Store to its contract. newBackend is called for each case; it may return
@@ -99,6 +101,16 @@ func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
 		{"DeleteThreeMoments", testDeleteThreeMoments},
 		{"DeleteChain", testDeleteChain},
 		{"DeleteCopies", testDeleteCopies},
+		{"Snapshot", testSnapshot},
+		{"SnapshotNames", testSnapshotNames},
+		{"SnapshotOrders", testSnapshotOrders},
+		{"SnapshotNameAgain", testSnapshotNameAgain},
+		{"SnapshotQuiesce", testSnapshotQuiesce},
+		{"SnapshotForeign", testSnapshotForeign},
+		{"Restore", testRestore},
+		{"Tombstone", testTombstone},
+		{"Group", testGroup},
+		{"UnfinishedRestore", testUnfinishedRestore},
 		{"NameAgain", testNameAgain},
 		{"NameAgainInLineage", testNameAgainInLineage},
 		{"DeleteBusy", testDeleteBusy},

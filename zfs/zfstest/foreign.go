@@ -117,6 +117,8 @@ func (b *Backend) Die(t testing.TB, source, id zfs.VolumeID, moment storetest.Mo
 		unfinished := v.Parent.String() + "/.copy-" + id.String()
 		b.bare(t, v, unfinished, "-o", "zfs-csi:kind=copy-dead-"+id.String())
 		b.own(t, unfinished, "copy", id)
+	case storetest.InRestore:
+		Run(t, "zfs", "clone", v.Dataset.String()+"@s", target)
 	case storetest.InCreate:
 		if v.Kind == zfs.Filesystem {
 			b.bare(t, v, target, "-o", "refquota=1G")

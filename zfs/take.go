@@ -1,0 +1,202 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A caller's snapshot is found by its name alone: beside the snapshots of the volumes, and in
+// the same command, one is taken of the parent, which is empty. It carries the same
+// properties, so that it tells which volumes the name is of, and ZFS itself lets no name
+// be given twice.
+
+// Take implements Store.
+func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error) {
+	leaf := snapshotLeaf(spec.Name)
+	f, err := l.look(ctx, func(parent Dataset) []string {
+		names := []string{parent.name + "@" + leaf}
+		for _, id := range spec.Sources {
+			names = append(names, parent.volume(id).name, parent.volume(id).name+"@"+leaf)
+		}
+		return names
+	})
+	if err != nil {
+		return nil, err
+	}
+	if existing, err := l.taken(ctx, f, spec, leaf); existing != nil || err != nil {
+		return existing, err
+	}
+	volumes, sources, err := f.sources(spec.Sources)
+	if err != nil {
+		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
+	}
+	if err := l.clearNames(ctx, f, volumes, leaf); err != nil {
+		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
+	}
+	if err := l.take(ctx, spec, leaf, volumes, sources); err != nil {
+		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
+	}
+	return l.members(ctx, leaf, sources) // ZFS's clock tells when they were taken.
+}
+
+// taken returns the snapshots when they are there already. Errors: ErrExists when the name is
+// another's.
+func (l *Local) taken(ctx context.Context, f *findings, spec SnapshotSpec, leaf string) ([]*Snapshot, error) {
+	name, group, sources, err := f.entry(leaf)
+	if err != nil || name == "" {
+		return nil, err
+	}
+	ids := make([]VolumeID, len(sources))
+	for i, s := range sources {
+		ids[i] = s.id
+	}
+	if name != spec.Name || group != spec.Group || !sameIDs(ids, spec.Sources) {
+		return nil, fmt.Errorf("snapshot %s: the name is that of another, of %v: %w", spec.Name, ids, ErrExists)
+	}
+	members, err := l.members(ctx, leaf, sources)
+	if err == nil && len(members) != len(sources) {
+		err = fmt.Errorf("snapshot %s was taken, and somebody has removed a part of it; delete it: %w", spec.Name, ErrExists)
+	}
+	return members, err
+}
+
+// entry returns what stands for the name below the parents that were looked at: the caller's
+// name, whether it is a group's, and what it is of. The name is empty where there is nothing.
+func (f *findings) entry(leaf string) (name string, group bool, sources []source, err error) {
+	for _, p := range f.store.parents {
+		r, there := f.rows[p.name+"@"+leaf]
+		if !there || f.fault[p] != nil {
+			continue
+		}
+		if r.local(propSnapshot) == "" {
+			return "", false, nil, fmt.Errorf("%s@%s is not a snapshot of this driver's: %w", p, leaf, ErrExists)
+		}
+		name, err = unescape(r.local(propSnapshot))
+		if err == nil {
+			sources, err = parseSources(r.local(propSources))
+		}
+		if err != nil {
+			return "", false, nil, fmt.Errorf("%s@%s: %w", p, leaf, err)
+		}
+		return name, r.local(propGroup) != "", sources, nil
+	}
+	if len(f.faults) > 0 {
+		return "", false, nil, fmt.Errorf("snapshot %s: %w", leaf, errors.Join(f.faults...))
+	}
+	return "", false, nil, nil
+}
+
+// members returns the live snapshots of that name of the sources, wherever those are now.
+func (l *Local) members(ctx context.Context, leaf string, sources []source) ([]*Snapshot, error) {
+	places := func(parent Dataset) (names []string) {
+		for _, s := range sources {
+			for _, d := range s.places(parent) {
+				names = append(names, d.name+"@"+leaf)
+			}
+		}
+		return names
+	}
+	f, err := l.look(ctx, places)
+	if err != nil {
+		return nil, err
+	}
+	var out []*Snapshot
+	for _, p := range l.parents {
+		for _, name := range places(p) {
+			if r, there := f.rows[name]; there && f.fault[p] == nil {
+				s, err := decodeSnapshot(p, Dataset{strings.TrimSuffix(name, "@"+leaf)}, leaf, r)
+				if err != nil {
+					return nil, err
+				}
+				if s != nil {
+					out = append(out, s)
+				}
+			}
+		}
+	}
+	return out, errors.Join(f.faults...)
+}
+
+// sources returns the volumes to take snapshots of, which must be there and in one pool.
+func (f *findings) sources(ids []VolumeID) ([]*Volume, []source, error) {
+	var volumes []*Volume
+	var sources []source
+	for _, id := range ids {
+		v, err := f.volume(id)
+		if err != nil {
+			return nil, nil, err
+		}
+		volumes = append(volumes, v)
+		sources = append(sources, source{id, f.rows[v.Dataset.name]["guid"].value, v.Size, v.Formatted})
+		if first := volumes[0]; v.Dataset.Pool() != first.Dataset.Pool() {
+			return nil, nil, fmt.Errorf("volume %s is in pool %s and volume %s in pool %s; only volumes in one pool have a moment in common: %w",
+				first.ID, first.Dataset.Pool(), id, v.Dataset.Pool(), ErrPools)
+		}
+	}
+	if len(volumes) == 0 {
+		return nil, nil, fmt.Errorf("no volume is named: %w", ErrInvalid)
+	}
+	return volumes, sources, nil
+}
+
+// clearNames renames deleted snapshots of the same name that wait for their last clone to go.
+func (l *Local) clearNames(ctx context.Context, f *findings, volumes []*Volume, leaf string) error {
+	for _, v := range volumes {
+		if r, there := f.rows[v.Dataset.name+"@"+leaf]; there && r["defer_destroy"].value == "on" {
+			if err := l.setAside(ctx, v.Dataset.name+"@"+leaf); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// setAside gives a snapshot that waits to vanish a name that is in nobody's way.
+func (l *Local) setAside(ctx context.Context, name string) error {
+	dataset, _, _ := strings.Cut(name, "@")
+	return l.zfs(ctx, name, "rename", name, dataset+"@"+l.snapshotName(kindDeleted))
+}
+
+func (l *Local) take(ctx context.Context, spec SnapshotSpec, leaf string, volumes []*Volume, sources []source) error {
+	properties := []string{propSnapshot + "=" + escape(spec.Name), propSources + "=" + formatSources(sources)}
+	if spec.Group {
+		properties = append(properties, propGroup+"=yes")
+	}
+	if labels := formatLabels(spec.Labels); labels != "" {
+		properties = append(properties, propLabels+"="+labels)
+	}
+	if err := checkLengths(properties); err != nil {
+		return err
+	}
+	asked := []string{volumes[0].Parent.name + "@" + leaf}
+	for _, v := range volumes {
+		asked = append(asked, v.Dataset.name+"@"+leaf)
+	}
+	args := append(append([]string{"snapshot"}, options(properties)...), asked...)
+	for _, v := range volumes {
+		asked = append(asked, v.Dataset.name)
+	}
+	rest := func() (func() error, error) { return spec.Quiesce(volumes) }
+	if spec.Quiesce == nil {
+		rest = nil
+	}
+	var taken bool
+	err := atRest(rest, func() error {
+		_, err := l.run(ctx, Command{Name: "zfs", Args: args}, asked...)
+		taken = err == nil
+		return err
+	})
+	if err != nil && taken {
+		err = errors.Join(err, l.undoTake(context.WithoutCancel(ctx), leaf, volumes[0].ID, spec.Group))
+	}
+	return err
+}
+
+// sameIDs tells whether two lists name the same volumes.
+func sameIDs(a, b []VolumeID) bool {
+	order := func(x, y VolumeID) int { return strings.Compare(x.id, y.id) }
+	return slices.Equal(slices.SortedFunc(slices.Values(a), order), slices.SortedFunc(slices.Values(b), order))
+}
