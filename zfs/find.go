@@ -23,6 +23,9 @@ func (r row) local(name string) string {
 	return ""
 }
 
+// origin returns the snapshot that a clone was made of; empty for none.
+func (r row) origin() string { return strings.TrimPrefix(r["origin"].value, "-") }
+
 // size returns a property that is a number of bytes; "-" and "none" are 0.
 func (r row) size(name string) (int64, error) {
 	value := r[name].value
@@ -226,9 +229,7 @@ func decode(parent Dataset, id VolumeID, r row) (*Volume, error) {
 		}
 	}
 	v.Thick = reserved > 0
-	if origin := r["origin"].value; origin != "-" {
-		v.Origin = origin
-	}
+	v.Origin = r.origin()
 	return v, nil
 }
 

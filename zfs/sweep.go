@@ -74,7 +74,7 @@ func (l *Local) sweepDataset(ctx context.Context, d Dataset, rows map[string]row
 		return l.sweepTombstone(ctx, d, lock)
 	}
 	made, volume := r.local(propKind), r.local(propVolume)
-	clone := volume == "" && rows[r["origin"].value].local(propFor) == d.Leaf()
+	clone := volume == "" && rows[r.origin()].local(propFor) == d.Leaf()
 	if made == "" && !clone || strings.Contains(made, l.nonce) {
 		return nil
 	}

@@ -94,7 +94,7 @@ func (l *Local) unfinished(ctx context.Context, d Dataset, r row) error {
 	if !slices.Contains(l.parents, d.parent()) || r.local(propVolume) != "" {
 		return not("it is not in the place of a volume")
 	}
-	if origin := r["origin"].value; origin != "-" && origin != "" {
+	if origin := r.origin(); origin != "" {
 		from, err := l.run(ctx, getCommand(propFor+","+propSnapshot, origin), origin)
 		if err != nil {
 			return err
@@ -125,31 +125,32 @@ func (l *Local) unfinished(ctx context.Context, d Dataset, r row) error {
 // emptyDataset tells whether nothing was ever written to a dataset or zvol that nobody uses,
 // since it was cloned if it is a clone.
 func (l *Local) emptyDataset(ctx context.Context, d Dataset, r row) (bool, error) {
-	if origin := r["origin"].value; origin != "-" && origin != "" {
-		written, err := r.size("written")
-		return err == nil && written == 0, err
-	}
-	if r["type"].value == Filesystem.String() {
+	origin := r.origin()
+	if origin == "" && r["type"].value == Filesystem.String() {
 		return emptyFilesystem(d)
 	}
-	// What an empty zvol takes depends on the pool, so one is made to compare with.
+	// What one takes that nothing was written to depends on the pool and on the origin, so one is
+	// made to compare with.
 	reference := Dataset{d.parent().name + "/" + emptyPrefix + l.nonce}
-	mark := propKind + "=" + l.snapshotName(kindEmpty)
-	args := append([]string{"create", "-s", "-V", "1M", "-b", r[propVolblocksize].value}, options(zvolProperties, []string{mark})...)
+	mark := options([]string{propKind + "=" + l.snapshotName(kindEmpty)})
+	property, args := "logicalreferenced", append([]string{"create", "-s", "-V", "1M", "-b", r[propVolblocksize].value}, mark...)
+	if origin != "" {
+		property, args = "written", append(append([]string{"clone"}, mark...), origin)
+	}
 	if err := l.zfs(ctx, reference.name, append(args, reference.name)...); err != nil {
 		return false, err
 	}
 	made, err := l.properties(ctx, reference)
 	err = errors.Join(err, l.change(ctx, reference, "destroy", reference.name))
+	if err != nil || r[property].value == "" || r[property].value == "-" {
+		return false, err
+	}
+	most, err := made.size(property)
 	if err != nil {
 		return false, err
 	}
-	most, err := made.size("logicalreferenced")
-	if err != nil {
-		return false, err
-	}
-	have, err := r.size("logicalreferenced")
-	return err == nil && 0 < have && have <= most, err
+	have, err := r.size(property)
+	return err == nil && have <= most, err
 }
 
 // emptyFilesystem tells whether a filesystem holds no file. It is mounted for that, and
