@@ -115,7 +115,9 @@ func (p program) inMachine(ctx context.Context, instance *Instance) (int, error)
 	archive, write := io.Pipe()
 	go func() { write.CloseWithError(p.pack(write)) }()
 	defer archive.Close() // ends pack when ssh ends early
-	words := []string{"mkdir", "-p", p.dir + "/work", p.dir + "/pool", "&&", "tar", "-x", "-C", p.dir, "&&", "exec", "env"}
+	// Pools in memory, since what is written to the disk has to be emulated too.
+	words := []string{"mkdir", "-p", p.dir + "/work", p.dir + "/pool", "&&",
+		"mount", "-t", "tmpfs", "-o", "size=75%", "tmpfs", p.dir + "/pool", "&&", "tar", "-x", "-C", p.dir, "&&", "exec", "env"}
 	for _, entry := range p.environment(p.dir + "/with") {
 		words = append(words, quote(entry))
 	}

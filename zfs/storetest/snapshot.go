@@ -181,7 +181,7 @@ func testRestore(x *trial) {
 func testSnapshotOrders(x *trial) {
 	orders := permutations([]string{"a", "a@s", "r", "r@t"})
 	if x.b.Slow() {
-		orders = [][]string{{"a", "r", "a@s", "r@t"}, {"a@s", "a", "r", "r@t"}, {"r@t", "r", "a@s", "a"}}
+		orders = [][]string{{"a", "r", "a@s", "r@t"}, {"a@s", "a", "r", "r@t"}}
 	}
 	x.eachKind(func(x *trial, kind zfs.Kind) {
 		for _, order := range orders {

@@ -42,11 +42,11 @@ func Need(t testing.TB) {
 	}
 }
 
-// Pool is a pool for one test: a mirror of two sparse files.
+// Pool is a pool for one test, on a sparse file.
 type Pool struct {
 	// Name is that of the pool and of its root dataset.
 	Name string
-	// dir holds the files.
+	// dir holds the file, and another that is as large.
 	dir   string
 	files []string
 }
@@ -81,7 +81,7 @@ func NewPool(t testing.TB, size int64) *Pool {
 		p.files = append(p.files, file)
 	}
 	// With an altroot nothing is mounted outside of the folder, nor kept in the cache file.
-	pool, err := gozfs.CreateZpool(p.Name, map[string]string{"altroot": filepath.Join(dir, "root")}, append([]string{"mirror"}, p.files...)...)
+	pool, err := gozfs.CreateZpool(p.Name, map[string]string{"altroot": filepath.Join(dir, "root")}, p.files[0])
 	if err != nil {
 		t.Fatalf("make pool %s: %v", p.Name, err)
 	}
@@ -138,11 +138,13 @@ func (p *Pool) Checkpoint(t testing.TB) (rewind func(testing.TB)) {
 	}
 }
 
-// Degrade takes one half of the mirror away, until the function it returns puts it back.
+// Degrade makes a mirror of the pool and takes one half of it away, until the function it
+// returns makes one file of it again.
 func (p *Pool) Degrade(t testing.TB) (repair func()) {
 	t.Helper()
+	Run(t, "zpool", "attach", "-w", p.Name, p.files[0], p.files[1])
 	Run(t, "zpool", "offline", p.Name, p.files[1])
-	return once(t, func() { Run(t, "zpool", "online", p.Name, p.files[1]) })
+	return once(t, func() { Run(t, "zpool", "detach", p.Name, p.files[1]) })
 }
 
 // once returns a function that undoes something when it is called, or when the test ends.
