@@ -41,6 +41,7 @@ const (
 type stack struct {
 	*testing.T
 	csi.ControllerClient
+	csi.GroupControllerClient
 	csi.NodeClient
 	csi.IdentityClient
 
@@ -119,6 +120,7 @@ func (s *stack) start() {
 	conn, err := grpc.NewClient("unix://"+s.socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
 	s.must(err)
+	s.GroupControllerClient = csi.NewGroupControllerClient(conn)
 	s.ControllerClient, s.NodeClient, s.IdentityClient = csi.NewControllerClient(conn), csi.NewNodeClient(conn), csi.NewIdentityClient(conn)
 	s.stop = func() {
 		s.must(conn.Close())
