@@ -82,6 +82,11 @@ type findings struct {
 // find looks at the parents, and below each at the volumes of these IDs, all in one
 // command. It is an error only when the look itself failed.
 func (l *Local) find(ctx context.Context, ids ...VolumeID) (*findings, error) {
+	return l.look(ctx, asked, ids...)
+}
+
+// look is find for other properties: those asked, or "all".
+func (l *Local) look(ctx context.Context, properties string, ids ...VolumeID) (*findings, error) {
 	f := &findings{store: l, fault: map[Dataset]error{}}
 	var names []string
 	for _, p := range l.parents {
@@ -100,7 +105,7 @@ func (l *Local) find(ctx context.Context, ids ...VolumeID) (*findings, error) {
 		return f, nil
 	}
 
-	c := getCommand(asked, names...)
+	c := getCommand(properties, names...)
 	r, err := l.runner.Run(ctx, c)
 	if err != nil {
 		return nil, err
