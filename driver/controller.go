@@ -22,6 +22,7 @@ func (d *Driver) ControllerGetCapabilities(context.Context, *csi.ControllerGetCa
 		csi.ControllerServiceCapability_RPC_CREATE_DELETE_VOLUME,
 		csi.ControllerServiceCapability_RPC_CLONE_VOLUME,
 		csi.ControllerServiceCapability_RPC_EXPAND_VOLUME,
+		csi.ControllerServiceCapability_RPC_MODIFY_VOLUME,
 		csi.ControllerServiceCapability_RPC_GET_CAPACITY,
 		csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT,
 		csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
@@ -58,11 +59,12 @@ func (d *Driver) ValidateVolumeCapabilities(ctx context.Context, req *csi.Valida
 	return &csi.ValidateVolumeCapabilitiesResponse{Confirmed: &csi.ValidateVolumeCapabilitiesResponse_Confirmed{
 		VolumeCapabilities: req.GetVolumeCapabilities(),
 		Parameters:         req.GetParameters(),
+		MutableParameters:  req.GetMutableParameters(),
 	}}, nil
 }
 
 // validate returns what is asked of the volume that it does not have. A context no
-// volume has: CreateVolume gives none.
+// volume has: CreateVolume gives none. Mutable parameters it has when it can be changed to them.
 func (d *Driver) validate(v *zfs.Volume, req *csi.ValidateVolumeCapabilitiesRequest) error {
 	if keys := slices.Sorted(maps.Keys(req.GetVolumeContext())); len(keys) > 0 {
 		return fmt.Errorf("volume %q has no volume_context, and so not the keys %q", v.ID, keys)
@@ -72,7 +74,7 @@ func (d *Driver) validate(v *zfs.Volume, req *csi.ValidateVolumeCapabilitiesRequ
 			return err
 		}
 	}
-	if err := checkMutable(req.GetMutableParameters()); err != nil {
+	if _, err := parseMutable(req.GetMutableParameters(), v.Kind); err != nil {
 		return err
 	}
 	if len(req.GetParameters()) == 0 {

@@ -205,6 +205,10 @@ func TestUnavailable(t *testing.T) {
 			_, err := s.ControllerExpandVolume(ctx, expansion("pvc-1", gib, 0))
 			return err
 		},
+		"modify": func(ctx context.Context) error {
+			_, err := s.ControllerModifyVolume(ctx, modification("pvc-1", map[string]string{"provisioning": "thick"}))
+			return err
+		},
 		"get": func(ctx context.Context) error {
 			_, err := s.ControllerGetVolume(ctx, &csi.ControllerGetVolumeRequest{VolumeId: "pvc-1"})
 			return err

@@ -29,7 +29,8 @@ func (d *Driver) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequest)
 }
 
 // create makes the volume, or returns the one that an earlier call has made: what is
-// there answers, whatever has become of its source in the meantime. ctx is the
+// there answers, whatever has become of its source in the meantime. Its mutable parameters
+// are not compared but set, since they may have changed between the two. ctx is the
 // call's own; work does not end with the call.
 func (d *Driver) create(ctx, work context.Context, c creation) (*zfs.Volume, error) {
 	v, err := d.make(ctx, work, c)
@@ -37,7 +38,10 @@ func (d *Driver) create(ctx, work context.Context, c creation) (*zfs.Volume, err
 		return v, nil
 	}
 	if existing, getErr := d.store.Get(work, c.id); getErr == nil {
-		return existing, c.compare(existing)
+		if err := c.compare(existing); err != nil {
+			return nil, err
+		}
+		return d.modify(work, existing, c.mutable)
 	}
 	if errors.Is(err, zfs.ErrNotOurs) {
 		return nil, status.Error(codes.AlreadyExists, err.Error())
@@ -47,13 +51,7 @@ func (d *Driver) create(ctx, work context.Context, c creation) (*zfs.Volume, err
 
 // make makes the volume, empty or as a clone.
 func (d *Driver) make(ctx, work context.Context, c creation) (*zfs.Volume, error) {
-	spec := zfs.Spec{
-		Parent: c.parent, Kind: c.use.kind, Size: c.size, Thick: c.thick, Properties: c.properties,
-		Attributes: zfs.Attributes{
-			Name: c.name, FSType: c.use.fsType,
-			Parameters: c.parameters.String(), Labels: c.labels,
-		},
-	}
+	spec := c.spec()
 	if c.source.none() {
 		return d.store.Create(work, c.id, spec)
 	}

@@ -116,7 +116,7 @@ func TestCreateVolumeRefuses(t *testing.T) {
 		{request("pvc-1", mib, &csi.VolumeCapability{AccessMode: mount("").GetAccessMode()}), codes.InvalidArgument, []string{"access_type"}},
 		{request("pvc-1", mib, &csi.VolumeCapability{AccessType: mount("").GetAccessType()}), codes.InvalidArgument, []string{"access_mode"}},
 		{with(func(r *csi.CreateVolumeRequest) { r.Parameters = map[string]string{"colour": "red"} }), codes.InvalidArgument, []string{`"colour"`, "cloneMode"}},
-		{with(func(r *csi.CreateVolumeRequest) { r.MutableParameters = map[string]string{"a": "b"} }), codes.InvalidArgument, []string{"mutable_parameters"}},
+		{with(func(r *csi.CreateVolumeRequest) { r.MutableParameters = map[string]string{"a": "b"} }), codes.InvalidArgument, []string{`"a"`, "mutable", "provisioning"}},
 		{with(func(r *csi.CreateVolumeRequest) { r.VolumeContentSource = &csi.VolumeContentSource{} }), codes.InvalidArgument, []string{"volume_content_source"}},
 		{cloneRequest("pvc-1", "pvc-1", 0, mount("")), codes.InvalidArgument, []string{"itself"}},
 		{sized(-1, 0, mount("")), codes.InvalidArgument, []string{"negative"}},

@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"unicode"
@@ -26,6 +27,8 @@ type creation struct {
 	// size is that of an empty volume, in bytes.
 	size int64
 	parameters
+	// mutable are the mutable parameters, which go before those of the same name.
+	mutable zfs.Change
 }
 
 // parseCreation returns the request, or what is wrong with it by itself.
@@ -33,13 +36,13 @@ func (d *Driver) parseCreation(req *csi.CreateVolumeRequest) (c creation, err er
 	if err := checkName(req.GetName()); err != nil {
 		return c, invalid(err)
 	}
-	if err := checkMutable(req.GetMutableParameters()); err != nil {
-		return c, invalid(err)
-	}
 	if c.use, err = parseUse(req.GetVolumeCapabilities()); err != nil {
 		return c, invalid(err)
 	}
 	if c.parameters, err = parseParameters(req.GetParameters(), c.use.kind, d.store.Parents()); err != nil {
+		return c, invalid(err)
+	}
+	if c.mutable, err = parseMutable(req.GetMutableParameters(), c.use.kind); err != nil {
 		return c, invalid(err)
 	}
 	if c.sizes, err = parseSizes(req.GetCapacityRange()); err != nil {
@@ -61,6 +64,22 @@ func (d *Driver) parseCreation(req *csi.CreateVolumeRequest) (c creation, err er
 		return c, invalid(fmt.Errorf("volume %q cannot be a clone of itself", c.id))
 	}
 	return c, nil
+}
+
+// spec returns what the new volume is to be.
+func (c creation) spec() zfs.Spec {
+	spec := zfs.Spec{
+		Parent: c.parent, Kind: c.use.kind, Size: c.size, Thick: c.thick, Properties: maps.Clone(c.properties),
+		Attributes: zfs.Attributes{
+			Name: c.name, FSType: c.use.fsType,
+			Parameters: c.parameters.String(), Labels: c.labels,
+		},
+	}
+	if c.mutable.Thick != nil {
+		spec.Thick = *c.mutable.Thick
+	}
+	maps.Copy(spec.Properties, c.mutable.Properties)
+	return spec
 }
 
 // checkName checks the name of a new volume; see CreateVolumeRequest.name in the CSI specification.

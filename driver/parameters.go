@@ -1,7 +1,6 @@
 package driver
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -116,12 +115,26 @@ func (p parameters) String() string {
 	return strings.Join(parts, " ")
 }
 
-// checkMutable returns an error unless there are no mutable parameters, which this
-// driver does not offer: it lacks MODIFY_VOLUME.
-func checkMutable(given map[string]string) error {
-	if len(given) == 0 {
-		return nil
+// parseMutable returns the change that mutable parameters ask of a volume of a kind: those of a
+// StorageClass that can change while a volume lives. What Kubernetes' sidecars say of the
+// volume is passed over. The error names the key that is wrong and all that is allowed.
+func parseMutable(given map[string]string, kind zfs.Kind) (zfs.Change, error) {
+	allowed := slices.DeleteFunc(zfs.AllowedProperties(kind), func(name string) bool { return !zfs.Mutable(name) })
+	p := parameters{properties: zfs.Properties{}, labels: map[string]string{}}
+	change := zfs.Change{Properties: p.properties}
+	for _, key := range slices.Sorted(maps.Keys(given)) {
+		property, native := strings.CutPrefix(key, propertyPrefix)
+		mutable := key == provisioningKey || native && slices.Contains(allowed, property)
+		if !mutable && !strings.HasPrefix(key, kubernetesPrefix) {
+			return zfs.Change{}, fmt.Errorf("%q is not a mutable parameter of a %s; allowed: %s, and %s with one of %s",
+				key, kind, provisioningKey, propertyPrefix+"<property>", strings.Join(allowed, ", "))
+		}
+		if err := p.set(key, given[key], kind, nil); err != nil {
+			return zfs.Change{}, err
+		}
+		if key == provisioningKey {
+			change.Thick = &p.thick
+		}
 	}
-	keys := slices.Sorted(maps.Keys(given))
-	return errors.New("mutable_parameters are not offered; put into the parameters: " + strings.Join(keys, ", "))
+	return change, nil
 }

@@ -187,7 +187,7 @@ func TestIdentity(t *testing.T) {
 		t.Errorf("GetPluginCapabilities: %v, %v", capabilities, err)
 	}
 	controller, err := s.ControllerGetCapabilities(s.context(), &csi.ControllerGetCapabilitiesRequest{})
-	if err != nil || len(controller.GetCapabilities()) != 12 {
+	if err != nil || len(controller.GetCapabilities()) != 13 {
 		t.Errorf("ControllerGetCapabilities: %v, %v", controller, err)
 	}
 }

@@ -49,6 +49,8 @@ var reasons = []struct {
 	{"invalid property value", ErrInvalid},
 	{"volume size exceeds limit for this system", ErrInvalid},
 	{"property doesn't apply to datasets of this type", ErrInvalid},
+	{"invalid property '", ErrInvalid},
+	{"pool and or dataset must be upgraded", ErrInvalid},
 }
 
 // failures reads what a tool said on stderr. It returns the failures by dataset

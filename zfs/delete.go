@@ -33,7 +33,7 @@ type deletion struct {
 	Left luaTable `json:"left"`
 }
 
-// luaTable is a list, which a channel program returns as an object with the keys "1", "2" …
+// luaTable is a list, which a channel program returns as an object with the numbers for keys.
 type luaTable []string
 
 // UnmarshalJSON implements json.Unmarshaler.

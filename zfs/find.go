@@ -86,17 +86,22 @@ type findings struct {
 // find looks at the parents, and below each at the volumes of these IDs, all in one
 // command. It is an error only when the look itself failed.
 func (l *Local) find(ctx context.Context, ids ...VolumeID) (*findings, error) {
-	return l.look(ctx, func(parent Dataset) []string {
+	return l.look(ctx, asked, below(ids...))
+}
+
+// below returns where volumes of these IDs can be below a parent.
+func below(ids ...VolumeID) func(parent Dataset) []string {
+	return func(parent Dataset) []string {
 		var names []string
 		for _, id := range ids {
 			names = append(names, parent.volume(id).name)
 		}
 		return names
-	})
+	}
 }
 
-// look looks at the parents, and at the datasets and snapshots that below names for each.
-func (l *Local) look(ctx context.Context, below func(parent Dataset) []string) (*findings, error) {
+// look looks at properties of the parents, and of the datasets and snapshots that below names for each.
+func (l *Local) look(ctx context.Context, properties string, below func(parent Dataset) []string) (*findings, error) {
 	f := &findings{store: l, fault: map[Dataset]error{}}
 	var names []string
 	for _, p := range l.parents {
@@ -113,7 +118,7 @@ func (l *Local) look(ctx context.Context, below func(parent Dataset) []string) (
 		return f, nil
 	}
 
-	c := getCommand(asked, names...)
+	c := getCommand(properties, names...)
 	r, err := l.runner.Run(ctx, c)
 	if err != nil {
 		return nil, err

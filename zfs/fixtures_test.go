@@ -77,6 +77,8 @@ var faults = []struct {
 	{name: "create-reservation-no-space", command: "zfs create -o refreservation=100g POOL/x", asked: "POOL/x", want: ErrNoSpace},
 	{name: "create-bad-value", command: "zfs create -o compression=nope POOL/x", asked: "POOL/x", want: ErrInvalid},
 	{name: "set-no-space", command: "zfs set refreservation=100g POOL/f", asked: "POOL/f", want: ErrNoSpace},
+	{name: "set-unknown-property", command: "zfs set sync=always zfscsinone=1 POOL/f", asked: "POOL/f", want: ErrInvalid},
+	{name: "set-feature-disabled", command: "zfs set sync=always compression=zstd POOL/f", asked: "POOL/f", want: ErrInvalid},
 	{name: "snapshot-absent", command: "zfs snapshot POOL/absent@s", asked: "POOL/absent", want: ErrNotFound},
 	{name: "snapshot-exists", prepare: "zfs snapshot POOL/f@s && zfs clone -o mountpoint=legacy POOL/f@s POOL/c", command: "zfs snapshot POOL/f@s", asked: "POOL/f@s", want: ErrExists},
 	{name: "clone-exists", command: "zfs clone POOL/f@s POOL/c", asked: "POOL/c", want: ErrExists},
@@ -141,7 +143,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	file := filepath.Join(dir, pool)
-	shell("truncate -s 1G " + file + " && zpool create -O mountpoint=none " + pool + " " + file)
+	shell("truncate -s 1G " + file + " && zpool create -o feature@zstd_compress=disabled -O mountpoint=none " + pool + " " + file)
 	defer shell("zpool destroy " + pool)
 
 	run := Exec{Log: slog.New(slog.DiscardHandler)}

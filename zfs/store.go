@@ -68,6 +68,11 @@ type Store interface {
 	// returns it as it is then. Errors: ErrNotFound, ErrNotOurs, ErrNoSpace, ErrInvalid, ErrUnavailable.
 	Resize(ctx context.Context, id VolumeID, size int64) (*Volume, error)
 
+	// Modify changes a volume, in use or not, in all that the change names or in nothing, and returns
+	// it as it is then. Errors: ErrNotFound, ErrNotOurs, ErrNoSpace, ErrInvalid (a property that is fixed, of the other
+	// kind, or that the pool has no feature for), ErrUnavailable.
+	Modify(ctx context.Context, id VolumeID, change Change) (*Volume, error)
+
 	// SetFormatted remembers that the volume's FSType has been made on it. Errors: those of Get.
 	SetFormatted(ctx context.Context, id VolumeID) error
 

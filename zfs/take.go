@@ -16,7 +16,7 @@ import (
 // Take implements Store.
 func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error) {
 	leaf := snapshotLeaf(spec.Name)
-	f, err := l.look(ctx, func(parent Dataset) []string {
+	f, err := l.look(ctx, asked, func(parent Dataset) []string {
 		names := []string{parent.name + "@" + leaf}
 		for _, id := range spec.Sources {
 			names = append(names, parent.volume(id).name, parent.volume(id).name+"@"+leaf)
@@ -99,7 +99,7 @@ func (l *Local) members(ctx context.Context, leaf string, sources []source) ([]*
 		}
 		return names
 	}
-	f, err := l.look(ctx, places)
+	f, err := l.look(ctx, asked, places)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ func TestSanity(t *testing.T) {
 		config.TargetPath = filepath.Join(s.dir, accessType+"-target")
 		config.StagingPath = filepath.Join(s.dir, accessType+"-staging")
 		config.TestVolumeAccessType = accessType
+		config.TestVolumeMutableParameters = map[string]string{"provisioning": "thick", "zfs.compression": "zstd"}
 		ginkgo.Describe("csi-sanity, "+accessType, func() { sanity.GinkgoTest(&config) })
 	}
 	gomega.RegisterFailHandler(ginkgo.Fail)

@@ -194,6 +194,8 @@ func testAbsent(x *trial) {
 	x.is(err, zfs.ErrNotFound, "a")
 	_, err = x.store.Resize(x.t.Context(), id, size)
 	x.is(err, zfs.ErrNotFound, "a")
+	_, err = x.store.Modify(x.t.Context(), id, zfs.Change{})
+	x.is(err, zfs.ErrNotFound, "a")
 	x.is(x.store.SetFormatted(x.t.Context(), id), zfs.ErrNotFound, "a")
 	x.delete("a", "a")
 	x.create("a", x.spec(zfs.Filesystem))

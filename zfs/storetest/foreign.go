@@ -55,6 +55,8 @@ func (x *trial) refusedAt(id zfs.VolumeID, name zfs.Dataset, kind zfs.Kind) {
 	x.is(err, zfs.ErrInvalid, name.String())
 	_, err = x.store.Resize(ctx, id, 2*size)
 	x.is(err, zfs.ErrNotOurs, name.String())
+	_, err = x.store.Modify(ctx, id, zfs.Change{Thick: new(true)})
+	x.is(err, zfs.ErrNotOurs, name.String())
 	x.is(x.store.SetFormatted(ctx, id), zfs.ErrNotOurs, name.String())
 	x.is(x.store.Delete(ctx, id), zfs.ErrNotOurs, name.String())
 	x.sweep()

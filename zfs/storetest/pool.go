@@ -23,6 +23,8 @@ func (x *trial) unavailable() {
 		x.is(err, zfs.ErrUnavailable)
 		_, err = x.store.Resize(ctx, id, 2*size)
 		x.is(err, zfs.ErrUnavailable)
+		_, err = x.store.Modify(ctx, id, zfs.Change{})
+		x.is(err, zfs.ErrUnavailable)
 		x.is(x.store.SetFormatted(ctx, id), zfs.ErrUnavailable)
 		x.is(x.store.Delete(ctx, id), zfs.ErrUnavailable)
 		_, err = x.store.Take(ctx, zfs.SnapshotSpec{Name: "s", Sources: []zfs.VolumeID{id}})

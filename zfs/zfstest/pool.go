@@ -51,9 +51,9 @@ type Pool struct {
 	files []string
 }
 
-// NewPool makes a pool of so many bytes, which goes when the test ends. The test is
-// skipped where there is no real ZFS.
-func NewPool(t testing.TB, size int64) *Pool {
+// NewPool makes a pool of so many bytes, without the features named (zpool-features(7)),
+// which goes when the test ends. The test is skipped where there is no real ZFS.
+func NewPool(t testing.TB, size int64, without ...string) *Pool {
 	t.Helper()
 	Need(t)
 	dir, err := os.MkdirTemp(os.Getenv(dirVariable), "pool-")
@@ -81,7 +81,11 @@ func NewPool(t testing.TB, size int64) *Pool {
 		p.files = append(p.files, file)
 	}
 	// With an altroot nothing is mounted outside of the folder, nor kept in the cache file.
-	pool, err := gozfs.CreateZpool(p.Name, map[string]string{"altroot": filepath.Join(dir, "root")}, p.files[0])
+	properties := map[string]string{"altroot": filepath.Join(dir, "root")}
+	for _, feature := range without {
+		properties["feature@"+feature] = "disabled"
+	}
+	pool, err := gozfs.CreateZpool(p.Name, properties, p.files[0])
 	if err != nil {
 		t.Fatalf("make pool %s: %v", p.Name, err)
 	}
