@@ -9,16 +9,22 @@ import (
 	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
 )
 
-func TestLocal(t *testing.T) {
-	b := zfstest.NewBackend(t, func(parents ...zfs.Dataset) zfs.Store {
-		l, err := zfs.NewLocal(zfs.LocalConfig{
-			Driver: zfstest.Driver, Parents: parents, DeviceDir: t.TempDir(),
-			Runner: zfs.Exec{Log: slog.New(slog.DiscardHandler)},
-		})
+// run starts the commands of these tests.
+var run = zfs.Exec{Log: slog.New(slog.DiscardHandler)}
+
+// newBackend makes a Local on pools of its own.
+func newBackend(t *testing.T) *zfstest.Backend {
+	t.Helper()
+	return zfstest.NewBackend(t, func(parents ...zfs.Dataset) zfs.Store {
+		l, err := zfs.NewLocal(zfs.LocalConfig{Driver: zfstest.Driver, Parents: parents, DeviceDir: t.TempDir(), Runner: run})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return l
 	})
+}
+
+func TestLocal(t *testing.T) {
+	b := newBackend(t)
 	storetest.Run(t, func(t *testing.T) storetest.Backend { return b.Fresh(t) })
 }

@@ -37,6 +37,7 @@ func commands() []command {
 		{"serve", "serve --parent POOL/DATASET [flags]", "serve CSI on a socket, until SIGTERM", serve},
 		{"check", "check [--parent POOL/DATASET] [flags]", "look at this machine and say what to do about each fault", check},
 		{"init", "init POOL/DATASET... [flags]", "make datasets, or take existing ones, as parents of volumes", initParents},
+		{"tree", "tree --parent POOL/DATASET [flags]", "print the lineage of volumes, snapshots and clones, and what they hold", tree},
 		{"version", "version", "print the version", printVersion},
 	}
 }
