@@ -18,7 +18,7 @@ func (d *Driver) CreateVolume(ctx context.Context, req *csi.CreateVolumeRequest)
 	if err != nil {
 		return nil, err
 	}
-	v, err := hold(ctx, d, c.id.String(), c.source.locks(), func(work context.Context) (*zfs.Volume, error) {
+	v, err := hold(ctx, d, c.id.String(), c.source.locks(c.id), func(work context.Context) (*zfs.Volume, error) {
 		defer d.listing.forget()
 		return d.create(ctx, work, c)
 	})

@@ -111,12 +111,15 @@ func (s source) String() string {
 	return s.volume.String()
 }
 
-// locks returns what must stay as it is while a volume is made of the source. The volume
-// of a snapshot does not stay in its place when it is deleted.
-func (s source) locks() []string {
+// locks returns what must stay as it is while a volume of that ID is made of the source. The
+// volume of a snapshot does not stay in its place when it is deleted; its ID can be that of
+// the new volume, which is locked anyway.
+func (s source) locks(id zfs.VolumeID) []string {
 	switch {
 	case s.none():
 		return nil
+	case s.snapshot.Volume() == id:
+		return []string{snapshotLock(s.snapshot)}
 	case s.snapshot != (zfs.SnapshotID{}):
 		return []string{snapshotLock(s.snapshot), s.snapshot.Volume().String()}
 	}

@@ -69,6 +69,19 @@ func TestSnapshot(t *testing.T) {
 	s.want(err, codes.OutOfRange)
 }
 
+// TestRestoreInPlace makes a volume of a snapshot by the name of the volume the snapshot is of.
+func TestRestoreInPlace(t *testing.T) {
+	s := serve(t)
+	s.create(request("a", mib, mount("")))
+	snap := s.snapshot("s", "a").GetSnapshotId()
+	if _, err := s.DeleteVolume(s.context(), &csi.DeleteVolumeRequest{VolumeId: "a"}); err != nil {
+		t.Fatal(err)
+	}
+	if v := s.create(restoreRequest("a", snap, mount(""))); v.GetVolumeId() != "a" {
+		t.Errorf("restored as %v", v)
+	}
+}
+
 func TestSnapshotRefuses(t *testing.T) {
 	s := serve(t)
 	s.create(request("a", mib, mount("")))

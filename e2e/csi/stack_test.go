@@ -113,6 +113,7 @@ func (s *stack) start() {
 	s.store = store
 	d, err := driver.New(driver.Config{Name: driverName, Version: "test", NodeID: nodeID, Store: store, Log: log})
 	s.must(err)
+	fmt.Fprintln(s.logs, started)
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- d.Serve(ctx, s.socket) }()
@@ -131,6 +132,22 @@ func (s *stack) start() {
 	}
 	_, err = s.Probe(s.ctx(), &csi.ProbeRequest{})
 	s.must(err)
+}
+
+// started begins what a driver logs.
+const started = "a driver is started"
+
+// swept waits until the driver has made good what an earlier one left, after which it starts no
+// command that no call asks for.
+func (s *stack) swept() {
+	s.Helper()
+	s.eventually("the driver has swept", func() error {
+		log := s.logs.String()
+		if !strings.Contains(log[max(0, strings.LastIndex(log, started)):], "swept") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }
 
 // ctx returns a context for one call, with a deadline that no call should need.
@@ -252,6 +269,7 @@ type runner struct {
 	zfs.Runner
 	mu      sync.Mutex
 	gate    func(zfs.Command) error
+	around  func(run func() (zfs.Result, error)) (zfs.Result, error)
 	sent    func(int64)
 	running map[string]context.CancelFunc // by sub-command
 }
@@ -261,7 +279,7 @@ func (r *runner) Run(ctx context.Context, c zfs.Command) (zfs.Result, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	r.mu.Lock()
-	gate, sent := r.gate, r.sent
+	gate, sent, around := r.gate, r.sent, r.around
 	if r.running == nil {
 		r.running = map[string]context.CancelFunc{}
 	}
@@ -275,7 +293,17 @@ func (r *runner) Run(ctx context.Context, c zfs.Command) (zfs.Result, error) {
 	if c.Stdout != nil && sent != nil {
 		c.Stdout = &counter{c.Stdout, 0, sent}
 	}
+	if around != nil {
+		return around(func() (zfs.Result, error) { return r.Runner.Run(ctx, c) })
+	}
 	return r.Runner.Run(ctx, c)
+}
+
+// wrap has f called in place of each command, which it can run; nil for nothing.
+func (r *runner) wrap(f func(run func() (zfs.Result, error)) (zfs.Result, error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.around = f
 }
 
 // onSent has f called with the number of bytes that each sender has written; nil for nothing.
