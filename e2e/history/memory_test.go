@@ -47,7 +47,7 @@ func (m *memory) listing(t testing.TB) string { return strings.Join(m.Contents(t
 
 func (m *memory) use(t testing.TB, id zfs.VolumeID, at service.Place) (release func()) {
 	m.must(t, m.store.SetBusy(id, at.Target))
-	return func() { m.must(t, m.store.SetBusy(id, "")) }
+	return func() { _ = m.store.SetBusy(id, "") } // Where the volume is gone the history fails for that.
 }
 
 func (m *memory) must(t testing.TB, err error) {
