@@ -18,9 +18,6 @@ import (
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
-// callTime is more than a call needs, also the repetition of those that are ABORTED.
-const callTime = 2 * time.Minute
-
 // history is one history under way: what the model says, and what the driver was told to do.
 type history struct {
 	*rapid.T
@@ -101,7 +98,7 @@ func (h *history) note(format string, args ...any) {
 // call makes a call, again while it is ABORTED as an orchestrator does, and notes it with its
 // result. What fails the history says nothing that differs from run to run: those with the same words are shrunk together.
 func (h *history) call(what string, f func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	ctx, cancel := context.WithTimeout(context.Background(), h.storage.patience())
 	defer cancel()
 	err := f(ctx)
 	for status.Code(err) == codes.Aborted && ctx.Err() == nil {
@@ -146,7 +143,7 @@ type can struct {
 
 // capabilities asks the driver what it offers. An older one has no service for groups.
 func (h *history) capabilities() (c can) {
-	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	ctx, cancel := context.WithTimeout(context.Background(), h.storage.patience())
 	defer cancel()
 	resp, err := h.ControllerGetCapabilities(ctx, &csi.ControllerGetCapabilitiesRequest{})
 	if err != nil {

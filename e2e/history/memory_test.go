@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 
@@ -33,15 +34,16 @@ func (m *memory) fresh(testing.TB) {
 
 func (m *memory) config(testing.TB) driver.Config {
 	c := config(m.store)
-	c.Mounter = m.mounts
+	c.Mounter, c.StopTimeout = m.mounts, m.patience()
 	return c
 }
 
-func (m *memory) test() testing.TB      { return m.t }
-func (m *memory) dear() bool            { return false }
-func (m *memory) foreign() bool         { return false }
-func (m *memory) elsewhere() string     { return m.store.Parents()[1].String() }
-func (m *memory) unmount(service.Place) {}
+func (m *memory) test() testing.TB        { return m.t }
+func (m *memory) dear() bool              { return false }
+func (m *memory) foreign() bool           { return false }
+func (m *memory) patience() time.Duration { return time.Second }
+func (m *memory) elsewhere() string       { return m.store.Parents()[1].String() }
+func (m *memory) unmount(service.Place)   {}
 
 func (m *memory) listing(t testing.TB) string { return strings.Join(m.Contents(t), "\n") }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -54,6 +55,7 @@ func (p *pools) store(t testing.TB) zfs.Store {
 func (p *pools) test() testing.TB                  { return p.t }
 func (p *pools) dear() bool                        { return true }
 func (p *pools) foreign() bool                     { return true }
+func (p *pools) patience() time.Duration           { return 2 * time.Minute }
 func (p *pools) fresh(t testing.TB)                { p.Fresh(t) }
 func (p *pools) config(t testing.TB) driver.Config { return config(p.store(t)) }
 func (p *pools) elsewhere() string                 { return p.parents[1].String() }

@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/zfs-csi/zfs-csi/driver"
 	"github.com/zfs-csi/zfs-csi/e2e/service"
@@ -15,6 +16,8 @@ type storage interface {
 	test() testing.TB
 	// dear tells that a call costs a good part of a second.
 	dear() bool
+	// patience is more than a call needs, also the repetition of one that is ABORTED.
+	patience() time.Duration
 	// fresh takes away what a history that failed has left.
 	fresh(t testing.TB)
 	// config returns what a new driver is made from; all that is made from it have the same volumes.
