@@ -21,6 +21,10 @@ RACE := $(if $(shell command -v "$$(go env CC)"),-race)
 PACKAGES ?= ./...
 TESTFLAGS ?=
 
+# How many steps random histories have in all, and what they follow from; without, a new one.
+STEPS ?= 1000
+SEED ?=
+
 # In emulation everything is several times slower. The machine's own deadline comes
 # after go test's, which tells more: it shows where the tests hang.
 REAL_TIMEOUT ?= 40m
@@ -52,6 +56,12 @@ test-host: ## the tests that need no ZFS; the others are skipped
 test-zfs: machine build ## all tests again, on real ZFS
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi \
 		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) $(TESTFLAGS) -exec '$(MACHINE) exec' $(PACKAGES)
+
+.PHONY: soak
+soak: machine build ## random histories on real ZFS: make soak STEPS=5000, and SEED=… to repeat one
+	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_DEADLINE=10000h \
+		$(MACHINE) run -- go test -count=1 -timeout=0 -v -run TestOnPools $(TESTFLAGS) -exec '$(MACHINE) exec' \
+		./e2e/history -steps=$(STEPS) $(if $(SEED),-rapid.seed=$(SEED))
 
 .PHONY: demo
 demo: machine build ## see the main job done on real ZFS, as a story

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/zfs-csi/zfs-csi/e2e/service"
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
@@ -45,7 +46,7 @@ func TestCreateRefused(t *testing.T) {
 		{"unknown parent", dataset.request("x"), parameter("parent", "tank/other"), codes.InvalidArgument, []string{"parent", "tank/other", s.parents[0].String()}},
 		{"provisioning", dataset.request("x"), parameter("provisioning", "medium"), codes.InvalidArgument, []string{"provisioning", "medium", "thick"}},
 		{"clone mode", dataset.request("x"), parameter("cloneMode", "dd"), codes.InvalidArgument, []string{"cloneMode", "dd", "copy"}},
-		{"filesystem type", kind{"btrfs", mount("btrfs"), mib}.request("x"), nil, codes.InvalidArgument, []string{"btrfs", "ext4", "xfs"}},
+		{"filesystem type", kind{"btrfs", service.Mount("btrfs"), mib}.request("x"), nil, codes.InvalidArgument, []string{"btrfs", "ext4", "xfs"}},
 		{"no name", dataset.request(""), nil, codes.InvalidArgument, nil},
 		{"no capability", dataset.request("x"), func(r *csi.CreateVolumeRequest) { r.VolumeCapabilities = nil }, codes.InvalidArgument, nil},
 		{"limit below the required size", dataset.request("x"), func(r *csi.CreateVolumeRequest) { r.CapacityRange.LimitBytes = 1 }, codes.OutOfRange, nil},

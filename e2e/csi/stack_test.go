@@ -17,13 +17,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/container-storage-interface/spec/lib/go/csi"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	"github.com/zfs-csi/zfs-csi/driver"
+	"github.com/zfs-csi/zfs-csi/e2e/service"
 	"github.com/zfs-csi/zfs-csi/zfs"
 	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
 )
@@ -40,10 +38,7 @@ const (
 // stack is a driver that serves on a socket, over real pools with a parent each.
 type stack struct {
 	*testing.T
-	csi.ControllerClient
-	csi.GroupControllerClient
-	csi.NodeClient
-	csi.IdentityClient
+	*service.Service
 
 	pools   []*zfstest.Pool
 	parents []zfs.Dataset
@@ -111,27 +106,15 @@ func (s *stack) start() {
 	})
 	s.must(err)
 	s.store = store
-	d, err := driver.New(driver.Config{Name: driverName, Version: "test", NodeID: nodeID, Store: store, Log: log})
-	s.must(err)
 	fmt.Fprintln(s.logs, started)
-	ctx, stop := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- d.Serve(ctx, s.socket) }()
-
-	conn, err := grpc.NewClient("unix://"+s.socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)))
+	s.Service, err = service.Start(driver.Config{Name: driverName, Version: "test", NodeID: nodeID, Store: store, Log: log}, s.socket)
 	s.must(err)
-	s.GroupControllerClient = csi.NewGroupControllerClient(conn)
-	s.ControllerClient, s.NodeClient, s.IdentityClient = csi.NewControllerClient(conn), csi.NewNodeClient(conn), csi.NewIdentityClient(conn)
+	serving := s.Service
 	s.stop = func() {
-		s.must(conn.Close())
-		stop()
-		if err := <-served; err != nil {
+		if err := serving.Stop(); err != nil {
 			s.Errorf("the driver stopped: %v", err)
 		}
 	}
-	_, err = s.Probe(s.ctx(), &csi.ProbeRequest{})
-	s.must(err)
 }
 
 // started begins what a driver logs.

@@ -10,6 +10,8 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
+
+	"github.com/zfs-csi/zfs-csi/e2e/service"
 )
 
 // kind is one of the kinds of volumes a caller can ask for.
@@ -21,26 +23,12 @@ type kind struct {
 }
 
 var (
-	dataset = kind{"dataset", mount(""), 16 * mib}
-	zvol    = kind{"zvol", block(), 16 * mib}
-	ext4    = kind{"ext4", mount("ext4"), 64 * mib}
-	xfs     = kind{"xfs", mount("xfs"), 320 * mib}
+	dataset = kind{"dataset", service.Mount(""), 16 * mib}
+	zvol    = kind{"zvol", service.Block(), 16 * mib}
+	ext4    = kind{"ext4", service.Mount("ext4"), 64 * mib}
+	xfs     = kind{"xfs", service.Mount("xfs"), 320 * mib}
 	kinds   = []kind{dataset, zvol, ext4, xfs}
 )
-
-func mount(fsType string) *csi.VolumeCapability {
-	return &csi.VolumeCapability{
-		AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{FsType: fsType}},
-		AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_MULTI_WRITER},
-	}
-}
-
-func block() *csi.VolumeCapability {
-	return &csi.VolumeCapability{
-		AccessType: &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}},
-		AccessMode: &csi.VolumeCapability_AccessMode{Mode: csi.VolumeCapability_AccessMode_SINGLE_NODE_MULTI_WRITER},
-	}
-}
 
 // onZvol tells whether it is a filesystem on a zvol.
 func (k kind) onZvol() bool { return k.capability.GetMount().GetFsType() != "" }
@@ -57,9 +45,7 @@ func (k kind) request(name string) *csi.CreateVolumeRequest {
 // cloneRequest asks for a clone of the source.
 func (k kind) cloneRequest(name, source string) *csi.CreateVolumeRequest {
 	req := k.request(name)
-	req.VolumeContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Volume{
-		Volume: &csi.VolumeContentSource_VolumeSource{VolumeId: source},
-	}}
+	req.VolumeContentSource = service.FromVolume(source)
 	return req
 }
 
@@ -79,22 +65,13 @@ func (s *stack) delete(ids ...string) {
 	}
 }
 
-func (s *stack) staging(id string) string { return filepath.Join(s.dir, "staging", id) }
-func (s *stack) target(id string) string  { return filepath.Join(s.dir, "pods", id, "volume") }
+func (s *stack) staging(id string) string { return service.PlaceIn(s.dir, id).Staging }
+func (s *stack) target(id string) string  { return service.PlaceIn(s.dir, id).Target }
 
 // publish stages and publishes a volume and returns the target path.
 func (s *stack) publish(id string, k kind) string {
 	s.Helper()
-	s.must(os.MkdirAll(s.staging(id), 0o755))
-	_, err := s.NodeStageVolume(s.ctx(), &csi.NodeStageVolumeRequest{
-		VolumeId: id, StagingTargetPath: s.staging(id), VolumeCapability: k.capability,
-	})
-	s.must(err)
-	s.must(os.MkdirAll(filepath.Dir(s.target(id)), 0o755))
-	_, err = s.NodePublishVolume(s.ctx(), &csi.NodePublishVolumeRequest{
-		VolumeId: id, StagingTargetPath: s.staging(id), TargetPath: s.target(id), VolumeCapability: k.capability,
-	})
-	s.must(err)
+	s.must(s.Publish(s.ctx(), id, k.capability, service.PlaceIn(s.dir, id)))
 	return s.target(id)
 }
 
@@ -102,10 +79,7 @@ func (s *stack) publish(id string, k kind) string {
 func (s *stack) unpublish(ids ...string) {
 	s.Helper()
 	for _, id := range ids {
-		_, err := s.NodeUnpublishVolume(s.ctx(), &csi.NodeUnpublishVolumeRequest{VolumeId: id, TargetPath: s.target(id)})
-		s.must(err)
-		_, err = s.NodeUnstageVolume(s.ctx(), &csi.NodeUnstageVolumeRequest{VolumeId: id, StagingTargetPath: s.staging(id)})
-		s.must(err)
+		s.must(s.Unpublish(s.ctx(), id, service.PlaceIn(s.dir, id)))
 	}
 }
 

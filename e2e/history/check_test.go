@@ -1,0 +1,211 @@
+package history_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"pgregory.net/rapid"
+)
+
+const (
+	// page is how many entries of a list are asked for at once.
+	page = 3
+	// longest is how many steps a snapshot may go without being restored, where that is dear.
+	longest = 8
+	// probeName is the name of the volume that a snapshot is restored to, to be read.
+	probeName = "probe"
+)
+
+// check compares what is there with the model: the lists, each volume's size and content, and
+// the content of snapshots. To see that, a snapshot has to be restored, which takes longer
+// than all the rest. Where commands are dear that is done after a step only for those that the
+// step could have touched (see near; a new one; after a restart all), and for those that were
+// not restored for some steps, since nothing else changes or removes a snapshot; and for all
+// at the end of the history.
+func (h *history) check() {
+	h.steps++
+	h.listed()
+	for _, v := range h.volumes {
+		h.holds(v)
+	}
+	for _, s := range h.snapshots {
+		if !h.storage.dear() || slices.Contains(h.touched, s) || h.steps-s.checked >= longest {
+			h.restores(s)
+		}
+	}
+	h.touched = nil
+}
+
+// listed compares the lists with the model.
+func (h *history) listed() {
+	got := map[string]*csi.Volume{}
+	for _, x := range h.listVolumes() {
+		got[x.GetVolumeId()] = x
+	}
+	if len(got) != len(h.volumes) {
+		h.differ("the list of volumes", got, h.volumes)
+	}
+	for _, v := range h.volumes {
+		h.told(got[v.id], v)
+	}
+	if !h.can.listSnapshots {
+		return
+	}
+	snapshots := map[string]*csi.Snapshot{}
+	for _, x := range h.listSnapshots(&csi.ListSnapshotsRequest{}) {
+		snapshots[x.GetSnapshotId()] = x
+	}
+	if len(snapshots) != len(h.snapshots) {
+		h.differ("the list of snapshots", snapshots, h.snapshots)
+	}
+	for _, s := range h.snapshots {
+		h.toldSnapshot(snapshots[s.id], s)
+	}
+}
+
+// listVolumes returns the list, asked for page by page.
+func (h *history) listVolumes() (all []*csi.Volume) {
+	for token := ""; ; {
+		var resp *csi.ListVolumesResponse
+		h.quietly("list volumes", func(ctx context.Context) (err error) {
+			resp, err = h.ListVolumes(ctx, &csi.ListVolumesRequest{MaxEntries: page, StartingToken: token})
+			return err
+		})
+		for _, e := range resp.GetEntries() {
+			all = append(all, e.GetVolume())
+		}
+		if token = resp.GetNextToken(); token == "" {
+			return all
+		}
+	}
+}
+
+func (h *history) listSnapshots(req *csi.ListSnapshotsRequest) (all []*csi.Snapshot) {
+	for req.MaxEntries = page; ; {
+		var resp *csi.ListSnapshotsResponse
+		h.quietly("list snapshots", func(ctx context.Context) (err error) {
+			resp, err = h.ListSnapshots(ctx, req)
+			return err
+		})
+		for _, e := range resp.GetEntries() {
+			all = append(all, e.GetSnapshot())
+		}
+		if req.StartingToken = resp.GetNextToken(); req.StartingToken == "" {
+			return all
+		}
+	}
+}
+
+// quietly is allowed for calls that only look, which are noted when they fail.
+func (h *history) quietly(what string, f func(context.Context) error) {
+	lines := h.lines
+	h.allowed(what, f)
+	h.lines = lines
+}
+
+// holds checks the content of a volume.
+func (h *history) holds(v *volume) {
+	if got := h.storage.Read(h.testing(), h.volumeID(v)); got != content(v.text) {
+		h.note("%s holds %.60q, want %q", v.name, got, v.text)
+		h.Fatalf("a volume does not hold what it should")
+	}
+}
+
+// restores checks the content of a snapshot, and what is told of it alone.
+func (h *history) restores(s *snapshot) {
+	s.checked = h.steps
+	if h.can.getSnapshot {
+		var resp *csi.GetSnapshotResponse
+		h.quietly("get snapshot "+s.name, func(ctx context.Context) (err error) {
+			resp, err = h.GetSnapshot(ctx, &csi.GetSnapshotRequest{SnapshotId: s.id})
+			return err
+		})
+		h.toldSnapshot(resp.GetSnapshot(), s)
+	}
+	lines := h.lines
+	v := &volume{name: probeName, kind: s.of.kind, size: s.size, text: s.text, from: s}
+	v.request = v.creation(nil)
+	v.id = h.created(fmt.Sprintf("restore snapshot %s of %s", s.name, s.of.name), v.request).GetVolumeId()
+	h.holds(v)
+	h.deleteVolume("delete "+probeName, v.id)
+	h.lines = lines
+}
+
+// isModified checks the properties that were asked for, as ZFS has them.
+func (h *history) isModified(v *volume) {
+	for key, want := range v.modified {
+		name, native := strings.CutPrefix(key, "zfs.")
+		if !native {
+			continue
+		}
+		if got := h.storage.Property(h.testing(), h.volumeID(v), name); got != want {
+			h.note("%s of %s is %q, want %q", name, v.name, got, want)
+			h.Fatalf("a volume is not modified as it should")
+		}
+	}
+}
+
+// close ends the history: each snapshot is restored, everything is deleted in random
+// order, and then nothing is left and the space is what it was.
+func (h *history) close() {
+	for _, s := range h.snapshots {
+		h.restores(s)
+	}
+	for _, v := range h.where(published) {
+		h.unpublish(v)
+	}
+	var deletions []func()
+	for _, v := range h.volumes {
+		deletions = append(deletions, func() { h.delete(v) })
+	}
+	for _, s := range h.alone() {
+		deletions = append(deletions, func() { h.deleteSnapshot(s) })
+	}
+	for _, g := range h.groups {
+		deletions = append(deletions, func() { h.deleteGroup(g) })
+	}
+	for len(deletions) > 0 {
+		i := rapid.IntRange(0, len(deletions)-1).Draw(h.T, "next to be deleted")
+		deletions[i]()
+		deletions = slices.Delete(deletions, i, i+1)
+		h.check()
+	}
+	h.check()
+	if left := h.storage.Contents(h.testing()); len(left) > 0 {
+		h.note("left over: %q", left)
+		h.Fatalf("something is left in the end")
+	}
+	h.storage.Settled(h.testing())
+}
+
+// distinct checks that an ID is not that of anything live.
+func (h *history) distinct(id string) {
+	taken := id == "" || slices.ContainsFunc(h.volumes, func(v *volume) bool { return v.id == id }) ||
+		slices.ContainsFunc(h.snapshots, func(s *snapshot) bool { return s.id == id })
+	if taken {
+		h.note("%q is the ID of something else", id)
+		h.Fatalf("an ID was given twice")
+	}
+}
+
+// same checks that two values are.
+func (h *history) same(what string, got, want any) {
+	if got != want {
+		h.differ(what, got, want)
+	}
+}
+
+// differ fails the history.
+func (h *history) differ(what string, got, want any) {
+	h.note("%s: got %v, want %v", what, got, want)
+	h.Fatalf("the driver tells something else than the model: %s", what)
+}
+
+// String describes a volume to people.
+func (v *volume) String() string { return fmt.Sprintf("%s (%d MiB)", v.id, v.size/mib) }
+
+// String describes a snapshot to people.
+func (s *snapshot) String() string { return fmt.Sprintf("%s (%d MiB)", s.id, s.size/mib) }

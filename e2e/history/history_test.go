@@ -1,0 +1,178 @@
+// Package history tries random histories: operations of every kind in an order that nobody would
+// think of, through the driver's socket, against a model of what must then be there.
+package history_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"pgregory.net/rapid"
+
+	"github.com/zfs-csi/zfs-csi/e2e/service"
+	"github.com/zfs-csi/zfs-csi/zfs"
+)
+
+// history is one history under way: what the model says, and what the driver was told to do.
+type history struct {
+	*rapid.T
+	model
+	storage storage
+	*service.Service
+	can can
+	// dir holds the socket, the staging paths and the targets.
+	dir string
+
+	lines   []string // an operation each, and its result
+	touched []*snapshot
+	ended   bool
+}
+
+// run runs one history to its end, at which nothing is left. It counts the steps in taken.
+func run(t *rapid.T, s storage, dir string, taken func()) {
+	h := &history{T: t, storage: s, dir: dir}
+	t.Cleanup(h.tell)
+	s.fresh(h.testing())
+	t.Cleanup(h.leave)
+	h.serve()
+	h.can = h.capabilities()
+
+	actions := h.operations()
+	for name, operation := range actions {
+		actions[name] = func(*rapid.T) {
+			operation(t)
+			h.check()
+			taken()
+		}
+	}
+	t.Repeat(actions)
+	h.close()
+	h.ended = true
+}
+
+// serve starts a driver.
+func (h *history) serve() {
+	var err error
+	if h.Service, err = service.Start(h.storage.config(h.testing()), h.dir+"/csi.sock"); err != nil {
+		h.Fatalf("start the driver: %v", err)
+	}
+}
+
+// leave ends the driver, and what is still in use.
+func (h *history) leave() {
+	for _, v := range h.volumes {
+		if v.release != nil {
+			v.release()
+			h.storage.unmount(service.PlaceIn(h.dir, v.id))
+		}
+	}
+	if h.Service != nil {
+		if err := h.Stop(); err != nil {
+			h.Errorf("the driver stopped: %v", err)
+		}
+	}
+	if err := os.RemoveAll(h.dir); err != nil {
+		h.Error(err)
+	}
+}
+
+// tell prints the history, unless it has come to its end. What is printed is seen for the
+// last that fails, which is the shortest.
+func (h *history) tell() {
+	if h.ended {
+		return
+	}
+	h.Logf("the history:\n%s\nthe pools:\n%s", strings.Join(h.lines, "\n"), h.storage.listing(h.testing()))
+}
+
+// note adds a line to the history.
+func (h *history) note(format string, args ...any) {
+	h.lines = append(h.lines, fmt.Sprintf("%3d  ", len(h.lines)+1)+fmt.Sprintf(format, args...))
+}
+
+// call makes a call, again while it is ABORTED as an orchestrator does, and notes it with its
+// result. What fails the history says nothing that differs from run to run: those with the same words are shrunk together.
+func (h *history) call(what string, f func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), h.storage.patience())
+	defer cancel()
+	err := f(ctx)
+	for status.Code(err) == codes.Aborted && ctx.Err() == nil {
+		time.Sleep(10 * time.Millisecond) // between two calls
+		err = f(ctx)
+	}
+	if err == nil {
+		h.note("%s", what)
+	} else {
+		h.note("%s → %v", what, err)
+	}
+	return err
+}
+
+// allowed makes a call that the model allows.
+func (h *history) allowed(what string, f func(context.Context) error) {
+	if h.call(what, f) != nil {
+		h.Fatalf("a call was refused that the model allows")
+	}
+}
+
+// refused makes a call that must be refused with that code, and change nothing.
+func (h *history) refused(code codes.Code, what string, f func(context.Context) error) {
+	before := h.storage.listing(h.testing())
+	err := h.call(what, f)
+	if status.Code(err) != code {
+		h.note("want code %s", code)
+		h.Fatalf("a call was not refused as it should")
+	}
+	if after := h.storage.listing(h.testing()); after != before {
+		h.note("before it the pools were:\n%s", before)
+		h.Fatalf("a refused call changed the pools")
+	}
+}
+
+// can says what the driver offers.
+type can struct {
+	clone, expand, modify                bool
+	snapshot, listSnapshots, getSnapshot bool
+	group                                bool
+}
+
+// capabilities asks the driver what it offers. An older one has no service for groups.
+func (h *history) capabilities() (c can) {
+	ctx, cancel := context.WithTimeout(context.Background(), h.storage.patience())
+	defer cancel()
+	resp, err := h.ControllerGetCapabilities(ctx, &csi.ControllerGetCapabilitiesRequest{})
+	if err != nil {
+		h.Fatalf("ask for capabilities: %v", err)
+	}
+	has := map[csi.ControllerServiceCapability_RPC_Type]bool{}
+	for _, x := range resp.GetCapabilities() {
+		has[x.GetRpc().GetType()] = true
+	}
+	c = can{
+		clone: has[csi.ControllerServiceCapability_RPC_CLONE_VOLUME], expand: has[csi.ControllerServiceCapability_RPC_EXPAND_VOLUME],
+		modify: has[csi.ControllerServiceCapability_RPC_MODIFY_VOLUME], snapshot: has[csi.ControllerServiceCapability_RPC_CREATE_DELETE_SNAPSHOT],
+		listSnapshots: has[csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS], getSnapshot: has[csi.ControllerServiceCapability_RPC_GET_SNAPSHOT],
+	}
+	groups, err := h.GroupControllerGetCapabilities(ctx, &csi.GroupControllerGetCapabilitiesRequest{})
+	if err != nil && status.Code(err) != codes.Unimplemented {
+		h.Fatalf("ask for capabilities: %v", err)
+	}
+	for _, x := range groups.GetCapabilities() {
+		c.group = c.group || x.GetRpc().GetType() == csi.GroupControllerServiceCapability_RPC_CREATE_DELETE_GET_VOLUME_GROUP_SNAPSHOT
+	}
+	return c
+}
+
+// volumeID returns the ID as the storage takes it.
+func (h *history) volumeID(v *volume) zfs.VolumeID {
+	id, err := zfs.ParseVolumeID(v.id)
+	if err != nil {
+		h.Fatalf("the driver gave an ID that is none: %v", err)
+	}
+	return id
+}

@@ -1,0 +1,136 @@
+package history_test
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/zfs-csi/zfs-csi/driver"
+	"github.com/zfs-csi/zfs-csi/e2e/service"
+	"github.com/zfs-csi/zfs-csi/zfs"
+	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
+)
+
+const driverName = zfstest.Driver
+
+var quiet = slog.New(slog.DiscardHandler)
+
+// pools are two pools of real ZFS.
+type pools struct {
+	*zfstest.Backend
+	t       *testing.T
+	parents []zfs.Dataset
+	devices string
+	// published are the targets of the volumes in use.
+	published map[zfs.VolumeID]string
+}
+
+func newPools(t *testing.T) *pools {
+	p := &pools{t: t, devices: filepath.Join(t.TempDir(), "dev"), published: map[zfs.VolumeID]string{}}
+	p.Backend = zfstest.NewBackend(t, func(parents ...zfs.Dataset) zfs.Store {
+		p.parents = parents
+		return p.store(t)
+	})
+	return p
+}
+
+func (p *pools) store(t testing.TB) zfs.Store {
+	store, err := zfs.NewLocal(zfs.LocalConfig{
+		Driver: driverName, Parents: p.parents, Runner: zfs.Exec{Log: quiet}, DeviceDir: p.devices,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
+}
+
+func (p *pools) test() testing.TB                  { return p.t }
+func (p *pools) dear() bool                        { return true }
+func (p *pools) foreign() bool                     { return true }
+func (p *pools) patience() time.Duration           { return 2 * time.Minute }
+func (p *pools) fresh(t testing.TB)                { p.Fresh(t) }
+func (p *pools) config(t testing.TB) driver.Config { return config(p.store(t)) }
+func (p *pools) elsewhere() string                 { return p.parents[1].String() }
+
+func (p *pools) listing(t testing.TB) string {
+	args := []string{"list", "-Hr", "-t", "all", "-o", "name,origin,defer_destroy"}
+	for _, parent := range p.parents {
+		args = append(args, parent.String())
+	}
+	return zfstest.Run(t, "zfs", args...)
+}
+
+// use opens the volume: a device is in use by that alone.
+func (p *pools) use(t testing.TB, id zfs.VolumeID, at service.Place) (release func()) {
+	f, err := os.Open(at.Target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.published[id] = at.Target
+	return func() {
+		delete(p.published, id)
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Write writes to a published volume as its pod does.
+func (p *pools) Write(t testing.TB, id zfs.VolumeID, text string) {
+	target, published := p.published[id]
+	if !published {
+		p.Backend.Write(t, id, text)
+		return
+	}
+	f, err := os.OpenFile(file(target), os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.WriteString(text)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Read reads a published volume as its pod does.
+func (p *pools) Read(t testing.TB, id zfs.VolumeID) string {
+	target, published := p.published[id]
+	if !published {
+		return p.Backend.Read(t, id)
+	}
+	f, err := os.Open(file(target))
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, contentSize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimRight(string(text), "\x00")
+}
+
+// file returns what holds the content of a volume that is published at target, as Backend has it.
+func file(target string) string {
+	if info, err := os.Stat(target); err == nil && info.IsDir() {
+		return filepath.Join(target, "content")
+	}
+	return target
+}
+
+func (p *pools) unmount(at service.Place) {
+	for _, path := range []string{at.Target, at.Staging} {
+		_ = unix.Unmount(path, unix.MNT_DETACH) // It may not be mounted: a device is not staged.
+	}
+}

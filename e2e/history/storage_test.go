@@ -1,0 +1,47 @@
+package history_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/zfs-csi/zfs-csi/driver"
+	"github.com/zfs-csi/zfs-csi/e2e/service"
+	"github.com/zfs-csi/zfs-csi/zfs"
+)
+
+// storage is what the driver keeps its volumes on, and what the side of the test does there.
+// Most of it is what storetest.Backend is too. It serves one history after the other.
+type storage interface {
+	// test returns the test that the storage is made for.
+	test() testing.TB
+	// dear tells that a call costs a good part of a second.
+	dear() bool
+	// patience is more than a call needs, also the repetition of one that is ABORTED.
+	patience() time.Duration
+	// fresh takes away what a history that failed has left.
+	fresh(t testing.TB)
+	// config returns what a new driver is made from; all that is made from it have the same volumes.
+	config(t testing.TB) driver.Config
+	// elsewhere returns a parent in another pool than the default's.
+	elsewhere() string
+	// listing describes to people, one a line, all that there is.
+	listing(t testing.TB) string
+	// use lets a pod use a published volume, until release is called.
+	use(t testing.TB, id zfs.VolumeID, at service.Place) (release func())
+	// unmount takes a volume from its place without the driver.
+	unmount(at service.Place)
+	// foreign tells whether there is ForeignSnapshot.
+	foreign() bool
+
+	Contents(t testing.TB) []string
+	Settled(t testing.TB)
+	Write(t testing.TB, id zfs.VolumeID, text string)
+	Read(t testing.TB, id zfs.VolumeID) string
+	Property(t testing.TB, id zfs.VolumeID, name string) string
+	ForeignSnapshot(t testing.TB, id zfs.VolumeID, name string)
+}
+
+// config returns what a driver with a store is made from.
+func config(store zfs.Store) driver.Config {
+	return driver.Config{Name: driverName, Version: "test", NodeID: "node-1", Store: store, Log: quiet}
+}
