@@ -50,9 +50,6 @@ func (h *history) snapshotAgain() {
 func (h *history) restore() {
 	name := pick(h, "name", h.freeVolumeNames())
 	s := pick(h, "snapshot", h.snapshots)
-	if name == s.of.name {
-		h.Skip("it is ABORTED for ever: the new volume's ID is that of the snapshot's own, which is gone")
-	}
 	v := &volume{name: name, kind: s.of.kind, size: s.size + pick(h, "more", sizes), text: s.text, from: s}
 	parameters, how := h.way(v)
 	h.make(fmt.Sprintf("%s %s of snapshot %s of %s with %d MiB", how, name, s.name, s.of.name, v.size/mib), v, parameters)
