@@ -121,13 +121,17 @@ func (l *Local) clear(ctx context.Context, d deletion) error {
 	for _, leaf := range d.Conflicts {
 		name := d.Dataset + "@" + leaf
 		r, err := readRow(ctx, l.runner, Dataset{name}, "defer_destroy")
-		if err != nil {
-			return err
-		}
-		if r["defer_destroy"].value != "on" {
+		if err == nil && r["defer_destroy"].value != "on" {
 			name = d.What + "@" + leaf
+			r, err = readRow(ctx, l.runner, Dataset{name}, "defer_destroy")
 		}
-		if err := l.setAside(ctx, name); err != nil {
+		if err == nil && r["defer_destroy"].value != "on" {
+			err = fmt.Errorf("%s does not wait to vanish: %w", name, ErrDependents)
+		}
+		if err == nil {
+			err = l.setAside(ctx, name)
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) { // It has gone by itself.
 			return err
 		}
 	}

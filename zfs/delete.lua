@@ -55,6 +55,7 @@ end
 
 -- obstacle returns why a dataset cannot be deleted, or nil. It changes nothing.
 local function obstacle(dataset, snapshots, looked)
+  local tombstone = own(dataset, "zfs-csi:deleted") ~= nil
   local child = first(zfs.list.children(dataset))
   if child ~= nil then
     return {status = "dependent", dataset = dataset, what = child}
@@ -65,9 +66,13 @@ local function obstacle(dataset, snapshots, looked)
     end
     local clones = all(zfs.list.clones(snapshot))
     for _, clone in ipairs(clones) do
-      if own(clone, "zfs-csi:volume") == nil then
+      -- A tombstone stays for a live snapshot, of which a volume is perhaps being made.
+      if own(clone, "zfs-csi:volume") == nil and not (tombstone and live(snapshot)) then
         return {status = "dependent", dataset = dataset, what = clone}
       end
+    end
+    if #clones > 0 and not live(snapshot) and zfs.check.promote(clones[1]) == EBUSY then
+      return {status = "busy", dataset = dataset}
     end
     -- One that is being sent, or looked into below .zfs, cannot be destroyed.
     if #clones == 0 and not live(snapshot) and zfs.check.destroy(snapshot) ~= 0 then
@@ -228,7 +233,8 @@ local function datasets(text)
   for guid, id in string.gmatch(text, "([^ :]+):[^ :]+:[^ :]+:([^ ]+)") do
     for _, parent in ipairs(parents) do
       for _, leaf in ipairs({id, ".deleted-" .. guid}) do
-        if zfs.exists(parent .. "/" .. leaf .. "@" .. name) then
+        local snapshot = parent .. "/" .. leaf .. "@" .. name
+        if zfs.exists(snapshot) and own(snapshot, "zfs-csi:sources") == text then
           found[#found + 1] = {dataset = parent .. "/" .. leaf, id = id}
         end
       end
@@ -260,8 +266,12 @@ local function snapshots()
   if what == "snapshot" and string.match(text, "^[^:]+:[^:]+:[^:]+:(.+)$") ~= detail then
     return {status = "absent"}
   end
+  local errno = zfs.check.destroy(index)
+  if errno ~= 0 then
+    return {status = errno == EBUSY and "busy" or "failed", dataset = index, errno = errno}
+  end
   for _, m in ipairs(members) do
-    local errno = zfs.check.destroy({m.dataset .. "@" .. name, defer = true})
+    errno = zfs.check.destroy({m.dataset .. "@" .. name, defer = true})
     if errno ~= 0 then
       return {status = errno == EBUSY and "busy" or "failed", dataset = m.dataset .. "@" .. name, errno = errno}
     end
@@ -269,7 +279,7 @@ local function snapshots()
   for _, m in ipairs(members) do
     zfs.sync.destroy({m.dataset .. "@" .. name, defer = true})
   end
-  local errno = zfs.sync.destroy(index)
+  errno = zfs.sync.destroy(index)
   if errno ~= 0 then
     return {status = "failed", dataset = index, errno = errno}
   end

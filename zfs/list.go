@@ -32,6 +32,9 @@ func (l *Local) List(ctx context.Context) ([]*Volume, error) {
 		if err != nil {
 			continue // Not a name this driver gives; an unfinished copy, for one.
 		}
+		if rows[name].local(propDeleted) != "" {
+			continue
+		}
 		switch v, err := decode(d.parent(), id, rows[name]); {
 		case errors.Is(err, ErrNotOurs):
 		case err != nil:

@@ -101,7 +101,7 @@ func (l *Local) ListSnapshots(ctx context.Context) ([]*Snapshot, error) {
 		}
 		s, err := decodeSnapshot(d.parent(), d, leaf, rows[name])
 		if err != nil {
-			return nil, err
+			l.log.WarnContext(ctx, "a snapshot is left out of the list", "error", err)
 		}
 		if s != nil {
 			snapshots = append(snapshots, s)

@@ -117,6 +117,9 @@ func (l *Local) members(ctx context.Context, leaf string, sources []source) ([]*
 			}
 		}
 	}
+	if len(out) == len(sources) {
+		return out, nil
+	}
 	return out, errors.Join(f.faults...)
 }
 
@@ -146,7 +149,7 @@ func (f *findings) sources(ids []VolumeID) ([]*Volume, []source, error) {
 func (l *Local) clearNames(ctx context.Context, f *findings, volumes []*Volume, leaf string) error {
 	for _, v := range volumes {
 		if r, there := f.rows[v.Dataset.name+"@"+leaf]; there && r["defer_destroy"].value == "on" {
-			if err := l.setAside(ctx, v.Dataset.name+"@"+leaf); err != nil {
+			if err := l.setAside(ctx, v.Dataset.name+"@"+leaf); err != nil && !errors.Is(err, ErrNotFound) {
 				return err
 			}
 		}

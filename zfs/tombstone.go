@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 )
 
 // A volume that is deleted while a caller's snapshots of it live becomes a tombstone: marked by
@@ -23,19 +22,28 @@ func (l *Local) bury(ctx context.Context, d Dataset) error {
 	if r.local(propDeleted) == "" {
 		return fmt.Errorf("%s is not deleted: %w", d, ErrExists)
 	}
+	aside := Dataset{d.parent().name + "/" + tombstonePrefix + r["guid"].value}
 	if value := r["refreservation"].value; value != "0" && value != "none" {
-		if err := l.change(ctx, d, "set", "refreservation=none", d.name); err != nil {
-			return err
+		err = l.change(ctx, d, "set", "refreservation=none", d.name)
+	}
+	if err == nil && d != aside {
+		if err = l.change(ctx, d, "rename", d.name, aside.name); err == nil {
+			// The last of its snapshots may have been deleted just now.
+			err = l.removeTombstone(ctx, aside)
 		}
 	}
-	if strings.HasPrefix(d.Leaf(), tombstonePrefix) {
-		return nil
+	if errors.Is(err, ErrNotFound) {
+		return nil // It went with the last of its snapshots.
 	}
-	return l.change(ctx, d, "rename", d.name, d.parent().name+"/"+tombstonePrefix+r["guid"].value)
+	return err
 }
 
 // removeTombstone removes a tombstone that holds no live snapshot any more; another it leaves.
 func (l *Local) removeTombstone(ctx context.Context, d Dataset) error {
+	return patiently(ctx, func() error { return l.tryTombstone(ctx, d) })
+}
+
+func (l *Local) tryTombstone(ctx context.Context, d Dataset) error {
 	result, err := l.program(ctx, d.Pool(), "tombstone", d.name, "-")
 	if err != nil {
 		return err
@@ -47,7 +55,7 @@ func (l *Local) removeTombstone(ctx context.Context, d Dataset) error {
 		if err := l.clear(ctx, result); err != nil {
 			return fmt.Errorf("%w (%w)", result.err("tombstone "+d.name), err)
 		}
-		return l.removeTombstone(ctx, d)
+		return l.tryTombstone(ctx, d)
 	}
 	return result.err("tombstone " + d.name)
 }

@@ -66,6 +66,13 @@ func (l *Local) reclaim(ctx context.Context, d Dataset) error {
 		err = l.unfinished(ctx, d, r)
 	}
 	if err == nil {
+		// The proof took a while, in which whoever makes it may have gone on.
+		r, err = l.properties(ctx, d)
+	}
+	if err == nil && r.local(propVolume) != "" {
+		err = fmt.Errorf("%s is a volume now: %w", d, ErrNotOurs)
+	}
+	if err == nil {
 		l.log.InfoContext(ctx, "remove a volume that was not finished", "dataset", d.name)
 		err = l.change(ctx, d, "destroy", d.name)
 	}
@@ -94,8 +101,9 @@ func (l *Local) unfinished(ctx context.Context, d Dataset, r row) error {
 	if !slices.Contains(l.parents, d.parent()) || r.local(propVolume) != "" {
 		return not("it is not in the place of a volume")
 	}
+	grown := false
 	if origin := r.origin(); origin != "" {
-		from, err := l.run(ctx, getCommand(propFor+","+propSnapshot, origin), origin)
+		from, err := l.run(ctx, getCommand("volsize,"+propFor+","+propSnapshot, origin), origin)
 		if err != nil {
 			return err
 		}
@@ -109,13 +117,14 @@ func (l *Local) unfinished(ctx context.Context, d Dataset, r row) error {
 		if rows[origin].local(propSnapshot) == "" {
 			return not("it is a clone of %s, which was not taken for it", origin)
 		}
+		grown = rows[origin]["volsize"].value != r["volsize"].value
 	}
 	for name, c := range r {
 		if c.source == "local" && !slices.Contains(setFirst, name) {
 			return not("its property %s was set by somebody", name)
 		}
 	}
-	empty, err := l.emptyDataset(ctx, d, r)
+	empty, err := l.emptyDataset(ctx, d, r, grown)
 	if err == nil && !empty {
 		err = not("it is not empty")
 	}
@@ -123,25 +132,30 @@ func (l *Local) unfinished(ctx context.Context, d Dataset, r row) error {
 }
 
 // emptyDataset tells whether nothing was ever written to a dataset or zvol that nobody uses,
-// since it was cloned if it is a clone.
-func (l *Local) emptyDataset(ctx context.Context, d Dataset, r row) (bool, error) {
+// since it was cloned if it is a clone; grown when it is larger than its origin.
+func (l *Local) emptyDataset(ctx context.Context, d Dataset, r row, grown bool) (bool, error) {
 	origin := r.origin()
 	if origin == "" && r["type"].value == Filesystem.String() {
 		return emptyFilesystem(d)
 	}
 	// What one takes that nothing was written to depends on the pool and on the origin, so one is
 	// made to compare with.
-	reference := Dataset{d.parent().name + "/" + emptyPrefix + l.nonce}
-	mark := options([]string{propKind + "=" + l.snapshotName(kindEmpty)})
-	property, args := "logicalreferenced", append([]string{"create", "-s", "-V", "1M", "-b", r[propVolblocksize].value}, mark...)
+	leaf := l.snapshotName(kindEmpty)
+	reference := Dataset{d.parent().name + "/" + emptyPrefix + leaf}
+	set := []string{propKind + "=" + leaf}
+	property, args := "logicalreferenced", []string{"create", "-s", "-V", "1M", "-b", r[propVolblocksize].value}
 	if origin != "" {
-		property, args = "written", append(append([]string{"clone"}, mark...), origin)
+		property, args = "written", []string{"clone"}
+		if r["type"].value == Filesystem.String() {
+			set = append(set, "mountpoint=none")
+		} else if grown {
+			set = append(set, "volsize="+r["volsize"].value)
+		}
 	}
-	if err := l.zfs(ctx, reference.name, append(args, reference.name)...); err != nil {
-		return false, err
+	if args = append(args, options(set)...); origin != "" {
+		args = append(args, origin)
 	}
-	made, err := l.properties(ctx, reference)
-	err = errors.Join(err, l.change(ctx, reference, "destroy", reference.name))
+	made, err := l.tryOut(ctx, reference, append(args, reference.name))
 	if err != nil || r[property].value == "" || r[property].value == "-" {
 		return false, err
 	}
@@ -151,6 +165,20 @@ func (l *Local) emptyDataset(ctx context.Context, d Dataset, r row) (bool, error
 	}
 	have, err := r.size(property)
 	return err == nil && have <= most, err
+}
+
+// tryOut makes a dataset, reads its properties, and destroys it.
+func (l *Local) tryOut(ctx context.Context, d Dataset, args []string) (row, error) {
+	var r row
+	err := l.zfs(ctx, d.name, args...)
+	if err == nil {
+		r, err = l.properties(ctx, d)
+	}
+	undo := l.change(context.WithoutCancel(ctx), d, "destroy", d.name)
+	if errors.Is(undo, ErrNotFound) {
+		undo = nil
+	}
+	return r, errors.Join(err, undo)
 }
 
 // emptyFilesystem tells whether a filesystem holds no file. It is mounted for that, and

@@ -77,9 +77,14 @@ func TestCrashes(t *testing.T) {
 					for n, more := 1, true; more; n++ {
 						for _, after := range []bool{false, true} {
 							for _, repeated := range []bool{true, false} {
-								t.Run(fmt.Sprintf("%s/%d/after=%t/repeated=%t", op.name, n, after, repeated), func(t *testing.T) {
-									more = s.sub(t).crash(k, op, n, after, repeated)
+								t.Run(fmt.Sprintf("%s/%d/after=%t/repeated=%t", op.name, n, after, repeated), func(pt *testing.T) {
+									s.T = pt
+									defer func() { s.T = t }()
+									more = s.crash(k, op, n, after, repeated)
 								})
+								if t.Failed() {
+									return // What is left is in the way of the next.
+								}
 								mu.Lock()
 								if points++; !more {
 									points--
