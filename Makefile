@@ -57,6 +57,11 @@ test-zfs: machine build ## all tests again, on real ZFS
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi \
 		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) $(TESTFLAGS) -exec '$(MACHINE) exec' $(PACKAGES)
 
+.PHONY: crash-test
+crash-test: machine build ## let the driver die at each command of each operation, on real ZFS (half an hour)
+	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_CRASHES=all \
+		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) -v -run=TestCrashes -exec '$(MACHINE) exec' ./e2e/csi
+
 .PHONY: soak
 soak: machine build ## random histories on real ZFS: make soak STEPS=5000, and SEED=… to repeat one
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_DEADLINE=10000h \

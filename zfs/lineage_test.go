@@ -16,11 +16,12 @@ func outline(n *zfs.Node, parent string) string {
 		below = append(below, outline(c, parent))
 	}
 	name := strings.TrimPrefix(n.Dataset, parent+"/")
-	switch {
-	case n.Role == zfs.RoleParent:
+	switch n.Role {
+	case zfs.RoleParent:
 		name = "parent"
-	case n.Role == zfs.RoleClone, n.Role == zfs.RoleTombstone:
+	case zfs.RoleClone, zfs.RoleTombstone:
 		name = n.Name // The rest is a number.
+	default:
 	}
 	return fmt.Sprintf("%s[%s](%s)", name, n.Role, strings.Join(below, " "))
 }

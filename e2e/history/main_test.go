@@ -15,7 +15,7 @@ import (
 	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
 )
 
-var stepsFlag = flag.Int("steps", 150, "how many steps there are in all on real ZFS")
+var stepsFlag = flag.Int("steps", 30, "how many steps there are in all on real ZFS")
 
 const (
 	// stepsOfHistory is how many steps a history has on the average, before all is deleted.
@@ -23,8 +23,8 @@ const (
 	// stepsInMemory is how many steps there are in memory.
 	stepsInMemory = 5000
 	// workers is how many histories run side by side on real ZFS, each on pools of its own:
-	// most of the time they wait for transaction groups.
-	workers = 3
+	// a part of the time they wait for transaction groups.
+	workers = 2
 	// progress is how often it is told how far it is.
 	progress = 5 * time.Second
 )
