@@ -5,6 +5,7 @@ package service
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -22,9 +23,7 @@ type Service struct {
 	csi.GroupControllerClient
 	csi.NodeClient
 
-	conn   *grpc.ClientConn
-	cancel context.CancelFunc
-	served chan error
+	stop func() error
 }
 
 // Start starts a driver that serves on the socket of that path until Stop is called. It returns
@@ -36,8 +35,11 @@ func Start(c driver.Config, socket string) (*Service, error) {
 	}
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),
-		// The socket is there in a moment.
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: time.Millisecond, Multiplier: 2, MaxDelay: time.Second}}))
+		// The socket is there in a moment; what answers there may take its time.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: time.Millisecond, Multiplier: 2, MaxDelay: time.Second},
+			MinConnectTimeout: 20 * time.Second,
+		}))
 	if err != nil {
 		return nil, err
 	}
@@ -45,21 +47,22 @@ func Start(c driver.Config, socket string) (*Service, error) {
 	s := &Service{
 		IdentityClient: csi.NewIdentityClient(conn), ControllerClient: csi.NewControllerClient(conn),
 		GroupControllerClient: csi.NewGroupControllerClient(conn), NodeClient: csi.NewNodeClient(conn),
-		conn: conn, cancel: cancel, served: make(chan error, 1),
 	}
+	served := make(chan error, 1)
 	go func() {
-		s.served <- d.Serve(ctx, socket)
+		served <- d.Serve(ctx, socket)
 		cancel()
 	}()
+	s.stop = sync.OnceValue(func() error {
+		err := conn.Close()
+		cancel()
+		return errors.Join(err, <-served)
+	})
 	if _, err := s.Probe(ctx, &csi.ProbeRequest{}); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil
 }
 
-// Stop ends the driver and returns what its Serve returned.
-func (s *Service) Stop() error {
-	err := s.conn.Close()
-	s.cancel()
-	return errors.Join(err, <-s.served)
-}
+// Stop ends the driver and returns what its Serve returned, also when it is called again.
+func (s *Service) Stop() error { return s.stop() }
