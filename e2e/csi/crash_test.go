@@ -127,6 +127,7 @@ func (s *stack) crash(k kind, op operation, n int, after, repeated bool) bool {
 	err := op.call(s.ctx(), s, k)
 	s.runner.wrap(nil)
 	s.restart()
+	s.swept() // Until then a call can be told ABORTED.
 	if !died() {
 		s.must(err)
 	}
