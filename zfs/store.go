@@ -33,7 +33,7 @@ type Store interface {
 	Restore(ctx context.Context, id VolumeID, source SnapshotID, plan Plan) (*Volume, error)
 
 	// Take takes a snapshot of each source, all at one moment, or returns the ones that were
-	// taken by that name. Errors: ErrNotFound (a source), ErrExists (the name is that of other
+	// taken by that name. Errors: ErrNotFound and ErrNotOurs (a source), ErrExists (the name is that of other
 	// snapshots), ErrPools, ErrInvalid, ErrNoSpace, ErrUnavailable.
 	Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error)
 

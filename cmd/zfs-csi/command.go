@@ -75,7 +75,8 @@ func run(ctx context.Context, args []string, env func(string) string, stdout, st
 
 const about = `zfs-csi gives containers volumes on the ZFS of the node they run on: a dataset for
 a filesystem volume, a zvol for a block volume. Clones are made in an instant and
-are independent: source and clone can be used, grown and deleted in any order.
+are independent: source and clone can be used, snapshotted, grown and deleted in any
+order.
 
 The volumes are kept in a parent dataset, which you make once and name to serve.
 All that the driver remembers is in ZFS user properties: there is no database.

@@ -68,17 +68,14 @@ const (
 	InRestore
 )
 
-// Run holds a Store to its contract. newBackend is called for each case; it may return
-// the same Backend again, since each case leaves the pools empty.
-//
-// Orders of deletion run side by side, as many at once as -parallel says. A slow Backend
-// runs only some of them, and shows its space once, at the end.
-func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
-	var last Backend
-	for _, c := range []struct {
-		name string
-		run  func(*trial)
-	}{
+// testCase is a part of the contract.
+type testCase struct {
+	name string
+	run  func(*trial)
+}
+
+func cases() []testCase {
+	return []testCase{
 		{"Create", testCreate},
 		{"CreateRounds", testCreateRounds},
 		{"CreateProperties", testCreateProperties},
@@ -128,7 +125,17 @@ func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
 		{"Sweep", testSweep},
 		{"Unfinished", testUnfinished},
 		{"Ended", testEnded},
-	} {
+	}
+}
+
+// Run holds a Store to its contract. newBackend is called for each case; it may return
+// the same Backend again, since each case leaves the pools empty.
+//
+// Orders of deletion run side by side, as many at once as -parallel says. A slow Backend
+// runs only some of them, and shows its space once, at the end.
+func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
+	var last Backend
+	for _, c := range cases() {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBackend(t)
 			x := &trial{t: t, b: b, store: b.Store()}
