@@ -259,13 +259,19 @@ local function snapshots()
   if index == nil then
     return {status = "absent"}
   end
+  if what == "snapshot" then
+    local named = false
+    for id in string.gmatch(text, "[^ :]+:[^ :]+:[^ :]+:([^ ]+)") do
+      named = named or id == detail
+    end
+    if not named then
+      return {status = "absent"}
+    end
+  end
   if (own(index, "zfs-csi:group") ~= nil) ~= (what == "group") then
     return {status = what == "group" and "absent" or "grouped", dataset = index}
   end
   local members = datasets(text)
-  if what == "snapshot" and string.match(text, "^[^:]+:[^:]+:[^:]+:(.+)$") ~= detail then
-    return {status = "absent"}
-  end
   local errno = zfs.check.destroy(index)
   if errno ~= 0 then
     return {status = errno == EBUSY and "busy" or "failed", dataset = index, errno = errno}
