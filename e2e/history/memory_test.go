@@ -98,6 +98,15 @@ func (m *memory) ForeignSnapshot(t testing.TB, _ zfs.VolumeID, _ string) {
 	t.Fatal("nobody else has a hand in this store")
 }
 
+// put implements shared.
+func (m *memory) put(id zfs.VolumeID, _ service.Place, text string) (before string, err error) {
+	old, err := m.store.Read(id)
+	return string(old), errors.Join(err, m.store.Write(id, []byte(text)))
+}
+
+// guards implements shared: this store knows nothing of the mounts.
+func (m *memory) guards(kind) bool { return false }
+
 // mounts are a mount table in memory. The mount of a device is played by a link to its file.
 type mounts struct {
 	mu    sync.Mutex
@@ -129,7 +138,8 @@ func (m *mounts) Mount(source, target, fsType string, _ uintptr, data string) er
 // Bind implements driver.Mounter.
 func (m *mounts) Bind(source, target string, readOnly bool) error {
 	options := map[bool]string{true: "ro", false: "rw"}[readOnly]
-	for _, at := range m.table {
+	table, _ := m.Mounts()
+	for _, at := range table {
 		if at.Mountpoint == source {
 			m.add(mountinfo.Info{Source: at.Source, Mountpoint: target, FSType: at.FSType, Root: at.Root, Options: options})
 			return nil

@@ -121,6 +121,42 @@ func (p *pools) Read(t testing.TB, id zfs.VolumeID) string {
 	return strings.TrimRight(string(text), "\x00")
 }
 
+// put implements shared. A file is replaced, and of a device one block is written: a snapshot holds either
+// what was there before or what is there now.
+func (p *pools) put(_ zfs.VolumeID, at service.Place, text string) (before string, err error) {
+	path := file(at.Target)
+	if path == at.Target {
+		return overwrite(path, text)
+	}
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err := os.WriteFile(path+"-new", []byte(text), 0o600); err != nil {
+		return "", err
+	}
+	return string(old), os.Rename(path+"-new", path)
+}
+
+// overwrite replaces what the first block of a device holds.
+func overwrite(device, text string) (before string, err error) {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	old, block := make([]byte, contentSize), make([]byte, contentSize)
+	copy(block, text)
+	if _, err := f.ReadAt(old, 0); err != nil {
+		return "", err
+	}
+	_, err = f.WriteAt(block, 0)
+	return strings.TrimRight(string(old), "\x00"), errors.Join(err, f.Sync())
+}
+
+// guards implements shared: what is mounted ZFS does not destroy, but a device that nobody has open.
+func (p *pools) guards(k kind) bool { return k.capability.GetBlock() == nil }
+
 // file returns what holds the content of a volume that is published at target, as Backend has it.
 func file(target string) string {
 	if info, err := os.Stat(target); err == nil && info.IsDir() {
