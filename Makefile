@@ -25,6 +25,9 @@ TESTFLAGS ?=
 STEPS ?= 1000
 SEED ?=
 
+# How long clients work side by side.
+CLIENTS ?= 5m
+
 # In emulation everything is several times slower. The machine's own deadline comes
 # after go test's, which tells more: it shows where the tests hang.
 REAL_TIMEOUT ?= 40m
@@ -61,6 +64,19 @@ test-zfs: machine build ## all tests again, on real ZFS
 crash-test: machine build ## let the driver die at each command of each operation, on real ZFS (half an hour)
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_CRASHES=all \
 		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) -v -run=TestCrashes -exec '$(MACHINE) exec' ./e2e/csi
+
+.PHONY: fault-test
+fault-test: machine build ## let the pool run full or lose its device at each step of each operation, on real ZFS
+	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_FAULTS=all \
+		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) -v -run='TestFull|TestOutOfSpace|TestSuspendedMeanwhile' \
+		-exec '$(MACHINE) exec' ./e2e/csi
+
+# The binary is static: the machine has another C library than this computer.
+.PHONY: race-test
+race-test: machine build ## sixteen clients on the same volumes, with the race detector, on real ZFS: make race-test CLIENTS=5m
+	CGO_ENABLED=1 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_DEADLINE=10000h \
+		$(MACHINE) run -- go test -race -tags=netgo,osusergo -ldflags='-linkmode=external -extldflags=-static' \
+		-count=1 -timeout=0 -v -run=TestClients -exec '$(MACHINE) exec' ./e2e/history -clients=$(CLIENTS)
 
 .PHONY: soak
 soak: machine build ## random histories on real ZFS: make soak STEPS=5000, and SEED=… to repeat one

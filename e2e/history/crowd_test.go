@@ -70,6 +70,7 @@ type crowd struct {
 	events []event
 	counts map[string]int // calls by what was asked and the answer
 	calls  int
+	tried  int // orders
 }
 
 func newCrowd(t *testing.T, s shared) *crowd {
@@ -113,7 +114,7 @@ func (c *crowd) work(long time.Duration, calls int, round time.Duration) {
 		began = c.judge(began, c.observe())
 	}
 	took := time.Since(c.start)
-	c.Logf("%d calls in %d rounds, %.1f a second", c.calls, rounds, float64(c.calls)/took.Seconds())
+	c.Logf("%d calls in %d rounds, %.1f a second; %d orders were tried", c.calls, rounds, float64(c.calls)/took.Seconds(), c.tried)
 	for _, key := range slices.Sorted(maps.Keys(c.counts)) {
 		c.Logf("%6d  %s", c.counts[key], key)
 	}
@@ -155,18 +156,21 @@ func (c *crowd) made(client int, asked call, f func(context.Context) answer) ans
 // judge fails the test unless there is such an order of the round's calls. It returns what is there now.
 func (c *crowd) judge(before, now state) state {
 	c.Helper()
-	o := &orders{events: c.excuse(), now: now, tried: map[string][]state{}}
+	events := c.excuse()
 	c.events = nil
-	if o.find(before, nil) {
+	o := newOrders(events, now)
+	if o.find(before, made{}) {
+		c.tried += o.steps
 		return now
 	}
 	if o.steps > mostOrders {
-		c.Errorf("%d orders of %d calls were tried and none was right; there may be one", mostOrders, len(o.events))
+		c.Errorf("%d orders of %d calls were tried and none was right; there may be one", mostOrders, len(events))
 	}
 	var lines []string
-	for i, e := range o.events {
+	place := made{}
+	for _, e := range events {
 		mark := "  "
-		if !slices.Contains(o.longest, i) {
+		if place[e.client]++; place[e.client] > o.longest[e.client] {
 			mark = "! "
 		}
 		lines = append(lines, mark+e.String())

@@ -35,6 +35,22 @@ type call struct {
 	// text is what is written, or the value of the property that is changed.
 	text string
 	size int64
+	// touches are the volumes and names it is about, see about.
+	touches uint64
+}
+
+// String describes the call to people.
+func (c call) String() string {
+	words := c.op + " " + c.volume
+	for _, more := range []struct{ word, value string }{{"and", c.other}, {"as", c.name}, {"of", c.source}, {"by way of", string(c.mode)}, {"with", c.text}} {
+		if more.value != "" {
+			words += " " + more.word + " " + more.value
+		}
+	}
+	if c.size > 0 {
+		words += fmt.Sprintf(" at %d MiB", c.size/mib)
+	}
+	return words
 }
 
 // answer is what a client was told.

@@ -32,29 +32,30 @@ func kindOf(volume string) kind {
 // leastSize is the size of a new volume, in bytes.
 const leastSize = 16 * mib
 
-// meets tells whether two calls have a volume or a name in common.
-func (c call) meets(other call) bool {
-	return slices.ContainsFunc(c.keys(), func(key string) bool { return slices.Contains(other.keys(), key) })
-}
+// meets tells whether two calls have a volume or a name of snapshots in common.
+func (c call) meets(other call) bool { return c.touches&other.touches != 0 }
 
-// keys are the volumes and the names of snapshots ("@name") that a call is about.
-func (c call) keys() (keys []string) {
+// about returns the call with the set of the volumes and names ("@name") that it is about, each a bit.
+func (c call) about() call {
 	volume, snapshot, _ := strings.Cut(c.source, "@")
-	for _, key := range []string{c.volume, c.other, volume, "@" + snapshot, "@" + c.name} {
-		if key != "" && key != "@" {
-			keys = append(keys, key)
+	keys := slices.Concat(sharedVolumes, sharedSnapshots, sharedGroups)
+	for _, key := range []string{c.volume, c.other, volume, snapshot, c.name} {
+		if i := slices.Index(keys, key); i >= 0 {
+			c.touches |= 1 << i
 		}
 	}
-	return keys
+	return c
 }
 
 func oneOf[T any](draw *rand.Rand, from []T) T { return from[draw.IntN(len(from))] }
 
 // next makes one call.
 func (c *crowd) next(client int, draw *rand.Rand) {
-	asked := drawn(draw)
-	asked.text = fmt.Sprintf("of client %d, %d", client, draw.Uint64())
-	if asked.op == toModify {
+	asked := drawn(draw).about()
+	switch asked.op {
+	case toUse:
+		asked.text = fmt.Sprintf("text %d of client %d", draw.Uint64(), client)
+	case toModify:
 		asked.text = oneOf(draw, kindOf(asked.volume).mutable["zfs.compression"])
 	}
 	if asked.op == toUse || asked.op == toDelete && !c.storage.guards(kindOf(asked.volume)) {
