@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
@@ -76,11 +77,29 @@ func TestRegistrationRefused(t *testing.T) {
 
 // A refusal that the kubelet takes back by itself, as it tries again too, needs no new socket.
 func TestRegistrationRefusedOnce(t *testing.T) {
-	s := startRegistering(t, Registration{retry: time.Hour, poll: time.Millisecond}, nil)
-	s.await(1)
-	s.tell(false, "not now")
-	s.tell(true, "")
-	s.awaitLog("has registered the driver")
+	synctest.Test(t, func(t *testing.T) {
+		r := &registrar{
+			config:  Registration{poll: 24 * time.Hour, retry: registrationRetry, patience: registrationPatience},
+			log:     slog.New(slog.DiscardHandler),
+			answers: make(chan *registration.RegistrationStatus),
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			r.await(ctx, &registrationSocket{})
+		}()
+		r.answers <- &registration.RegistrationStatus{Error: "not now"}
+		r.answers <- &registration.RegistrationStatus{PluginRegistered: true}
+		time.Sleep(2 * registrationRetry) // no time passes in a synctest
+		select {
+		case <-done:
+			t.Error("a registered driver is offered again")
+		default:
+		}
+		cancel()
+		<-done
+	})
 }
 
 func TestRegistrationSocketRemoved(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -49,7 +50,9 @@ func (d *Driver) Serve(ctx context.Context, endpoint string) error {
 	d.running.Go(func() { d.sweep(ctx) })
 
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { served <- server.Serve(listener) })
+	defer serving.Wait() // It removes the socket, also where it has only begun when the driver stops.
 	d.config.Log.InfoContext(ctx, "serving", "driver", d.config.Name, "version", d.config.Version,
 		"node", d.config.NodeID, "endpoint", listener.Addr().String())
 	if d.config.Registration != nil {
