@@ -17,8 +17,8 @@ import (
 type node struct {
 	// root is where /proc and the kubelet's folder are; "/" but for tests.
 	root string
-	// look finds a program as exec.LookPath does.
-	look func(string) (string, error)
+	// look finds a program as exec.LookPath does, and find one of ZFS.
+	look, find func(string) (string, error)
 	// user is the effective user ID.
 	user int
 	// kubelet is the kubelet's folder.
@@ -46,9 +46,9 @@ func (n node) checkUser() zfs.Finding {
 // checkPrograms looks for the programs without which there are no volumes.
 func (n node) checkPrograms() zfs.Finding {
 	const check = "programs"
-	if missing := n.missing("zfs", "zpool"); len(missing) > 0 {
+	if missing := missing(n.find, "zfs", "zpool"); len(missing) > 0 {
 		return zfs.Finding{Check: check, Severity: zfs.Fault, Message: "missing: " + strings.Join(missing, ", "),
-			Advice: "install them and see that they are in PATH (Debian and Ubuntu: zfsutils-linux)"}
+			Advice: "install them and see that they are in PATH, or below --host-root (Debian and Ubuntu: zfsutils-linux)"}
 	}
 	return zfs.Finding{Check: check, Message: "zfs and zpool are there"}
 }
@@ -56,17 +56,17 @@ func (n node) checkPrograms() zfs.Finding {
 // checkFormats looks for the programs that fsType ext4 and xfs need.
 func (n node) checkFormats() zfs.Finding {
 	const check = "programs for fsType ext4 and xfs"
-	if missing := n.missing("blkid", "mkfs.ext4", "e2fsck", "resize2fs", "mkfs.xfs", "xfs_repair", "xfs_growfs"); len(missing) > 0 {
+	if missing := missing(n.look, "blkid", "mkfs.ext4", "e2fsck", "resize2fs", "mkfs.xfs", "xfs_repair", "xfs_growfs"); len(missing) > 0 {
 		return zfs.Finding{Check: check, Severity: zfs.Warning, Message: "missing: " + strings.Join(missing, ", "),
 			Advice: "install them if StorageClasses use fsType (Debian and Ubuntu: util-linux, e2fsprogs, xfsprogs)"}
 	}
 	return zfs.Finding{Check: check, Message: "they are there"}
 }
 
-func (n node) missing(programs ...string) []string {
+func missing(look func(string) (string, error), programs ...string) []string {
 	var missing []string
 	for _, program := range programs {
-		if _, err := n.look(program); err != nil {
+		if _, err := look(program); err != nil {
 			missing = append(missing, program)
 		}
 	}

@@ -60,12 +60,15 @@ func makeFolder(t *testing.T, path string) {
 }
 
 func TestProgramsAndUser(t *testing.T) {
-	n := node{root: t.TempDir(), user: 1000, kubelet: "/var/lib/kubelet", look: func(name string) (string, error) {
-		if slices.Contains([]string{"zpool", "mkfs.xfs"}, name) {
-			return "", errors.New("not in PATH")
+	allBut := func(missing string) func(string) (string, error) {
+		return func(name string) (string, error) {
+			if name == missing {
+				return "", errors.New("not in PATH")
+			}
+			return "/sbin/" + name, nil
 		}
-		return "/sbin/" + name, nil
-	}}
+	}
+	n := node{root: t.TempDir(), user: 1000, kubelet: "/var/lib/kubelet", look: allBut("mkfs.xfs"), find: allBut("zpool")}
 	var lines []string
 	for _, f := range n.examine() {
 		lines = append(lines, f.Severity.String()+" "+f.Check+": "+f.Message)
