@@ -44,7 +44,7 @@ func check(ctx context.Context, call invocation) error {
 	}
 	doctor.Parents = parents
 	tools.Log = newLog()
-	doctor.Runner, machine.find = tools, tools.Find
+	doctor.Runner, machine.find, machine.hostRoot = tools, tools.Find, tools.Root
 
 	findings := append(machine.examine(), doctor.Examine(ctx)...)
 	if len(parents) == 0 {

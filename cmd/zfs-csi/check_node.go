@@ -23,6 +23,8 @@ type node struct {
 	user int
 	// kubelet is the kubelet's folder.
 	kubelet string
+	// hostRoot is where the root of the node is mounted, if it is.
+	hostRoot string
 }
 
 // examine makes each check once.
@@ -30,6 +32,9 @@ func (n node) examine() []zfs.Finding {
 	var findings []zfs.Finding
 	for _, look := range []func() zfs.Finding{n.checkUser, n.checkPrograms, n.checkFormats, n.checkPropagation} {
 		findings = append(findings, look())
+	}
+	if n.hostRoot != "" {
+		findings = append(findings, n.checkHostRoot())
 	}
 	return findings
 }
@@ -100,6 +105,23 @@ func (n node) checkPropagation() zfs.Finding {
 				"; in a pod: mountPropagation: Bidirectional for the kubelet's folder"}
 	}
 	return zfs.Finding{Check: check, Message: fmt.Sprintf("%s, which holds %s, is shared", mount.Mountpoint, n.kubelet)}
+}
+
+// checkHostRoot looks whether what the node unmounts is unmounted below the host root too: else a
+// volume that was in use when the container started stays busy as long as it runs.
+func (n node) checkHostRoot() zfs.Finding {
+	const check = "host root"
+	mount, err := n.mountOf(n.hostRoot)
+	switch {
+	case err != nil:
+		return zfs.Finding{Check: check, Severity: zfs.Warning, Message: "the mounts could not be read: " + err.Error(),
+			Advice: "see /proc/self/mountinfo"}
+	case !strings.Contains(mount.Optional, "master:") && !strings.Contains(mount.Optional, "shared:"):
+		return zfs.Finding{Check: check, Severity: zfs.Fault,
+			Message: fmt.Sprintf("%s, which holds %s, does not follow the node's mounts: volumes would stay busy after they are unmounted", mount.Mountpoint, n.hostRoot),
+			Advice:  "in a pod: mountPropagation: HostToContainer for the node's root; elsewhere: mount --make-rslave " + mount.Mountpoint}
+	}
+	return zfs.Finding{Check: check, Message: fmt.Sprintf("%s, which holds %s, follows the node's mounts", mount.Mountpoint, n.hostRoot)}
 }
 
 // mountOf returns the mount that path lies on.

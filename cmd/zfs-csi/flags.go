@@ -129,7 +129,8 @@ func (f *flags) parents(parents *datasets) {
 // hostRoot adds --host-root.
 func (f *flags) hostRoot(root *string) {
 	f.StringVar(root, "host-root", "", "where the node's root is mounted, as a `FOLDER` such as /host: zfs and zpool, and they alone,\n"+
-		"are then the node's own, which always go with its module; empty: those in PATH")
+		"are then the node's own, which always go with its module. What the node unmounts has to vanish there\n"+
+		"(in a pod: mountPropagation: HostToContainer), or volumes stay busy. Empty: those in PATH")
 }
 
 // logs adds --log-format and --log-level, and returns what makes the logger after parse.
