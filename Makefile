@@ -9,6 +9,9 @@ ZFS ?= 2.3
 export ZFS
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The container image: its name, as in the chart's values, and the archive that make image writes.
+IMAGE ?= zfs-csi/zfs-csi:$(VERSION)
+IMAGE_ARCHIVE := bin/image.tar
 GOLANGCI_LINT_VERSION := v2.15.0
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/zfs-csi
 LINT := $(CACHE)/tools/golangci-lint-$(GOLANGCI_LINT_VERSION)-$(shell go env GOVERSION)
@@ -39,6 +42,12 @@ help: ## this list
 .PHONY: build
 build: ## the driver: bin/zfs-csi
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/zfs-csi ./cmd/zfs-csi
+
+.PHONY: image
+image: build ## the container image, built without a registry: bin/image.tar
+	@go build -buildvcs=false -o $(MACHINE) ./e2e/machine
+	@$(MACHINE) image bin/zfs-csi $(IMAGE) $(IMAGE_ARCHIVE)
+	@echo "$(IMAGE) is in $(IMAGE_ARCHIVE); docker load, kind load image-archive and ctr images import take it"
 
 .PHONY: machine
 machine: ## build and save the machine with ZFS, if it is not in the cache yet

@@ -43,6 +43,8 @@ type Config struct {
 	StopTimeout time.Duration
 	// Mounter is the mount table; that of this machine if nil.
 	Mounter Mounter
+	// Registration makes the driver known to the kubelet; nil where a registrar beside it does.
+	Registration *Registration
 }
 
 // The forms of names in the CSI specification: GetPluginInfoResponse.name, and a

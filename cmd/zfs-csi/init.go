@@ -23,9 +23,10 @@ The pool has to be there: for a trial, make one in a file:
 `
 
 func initParents(ctx context.Context, call invocation) error {
-	var driverName string
+	var driverName, hostRoot string
 	f := newFlags("init", initHelp, call)
 	f.driverName(&driverName)
+	f.hostRoot(&hostRoot)
 	newLog := f.logs(slog.LevelWarn)
 	if err := f.parse(math.MaxInt); err != nil {
 		return err
@@ -39,7 +40,7 @@ func initParents(ctx context.Context, call invocation) error {
 	if len(parents) == 0 {
 		return f.wrong(errors.New("no dataset is named"))
 	}
-	run := zfs.Exec{Log: newLog()}
+	run := zfs.Exec{Log: newLog(), Root: hostRoot}
 	for _, parent := range parents {
 		change, err := zfs.InitParent(ctx, run, driverName, parent)
 		if err != nil {

@@ -28,8 +28,11 @@ const (
 	qemuOldest = 10
 )
 
-// hostTools maps a program, or a file, to the package that brings it.
-var hostTools = []struct{ path, pkg string }{
+// hostTool is a program, or a file, and the package that brings it.
+type hostTool struct{ path, pkg string }
+
+// machineTools make and run the machine.
+var machineTools = []hostTool{
 	{"qemu-img", "qemu-utils"},
 	{"mmdebstrap", "mmdebstrap"},
 	{"mkfs.ext4", "e2fsprogs"},
@@ -97,27 +100,31 @@ func qemuServes(version string) bool {
 
 // missing lists the packages to install; QEMU is apart, since Debian 12 has a
 // new enough one only in its backports.
-func missing(ctx context.Context) (packages []string, qemu bool, err error) {
-	for _, tool := range hostTools {
+func missing(ctx context.Context, tools []hostTool) (packages []string, qemu bool, err error) {
+	for _, tool := range tools {
 		if filepath.IsAbs(tool.path) {
 			_, err = os.Stat(tool.path)
 		} else {
 			_, err = exec.LookPath(tool.path)
 		}
-		if err != nil && tool.pkg != "qemu-utils" {
+		switch {
+		case tool.pkg == "qemu-utils":
+			version, versionErr := qemuVersion(ctx)
+			if versionErr != nil {
+				return nil, false, versionErr
+			}
+			qemu = err != nil || !qemuServes(version)
+		case err != nil:
 			packages = append(packages, tool.pkg)
-		} else if err != nil {
-			qemu = true
 		}
 	}
-	version, err := qemuVersion(ctx)
-	return packages, qemu || !qemuServes(version), err
+	return packages, qemu, nil
 }
 
-// install brings the missing packages, from a source and package lists of its
+// install brings the packages of those tools that are missing, from a source and package lists of its
 // own, so that other sources of the host can neither fail it nor be changed by it.
-func install(ctx context.Context, cache Cache) error {
-	packages, qemu, err := missing(ctx)
+func install(ctx context.Context, cache Cache, tools []hostTool) error {
+	packages, qemu, err := missing(ctx, tools)
 	if err != nil || len(packages) == 0 && !qemu {
 		return err
 	}
@@ -126,11 +133,14 @@ func install(ctx context.Context, cache Cache) error {
 		return err
 	}
 	defer lock.Close()
-	if packages, qemu, err = missing(ctx); err != nil || len(packages) == 0 && !qemu {
+	if packages, qemu, err = missing(ctx, tools); err != nil || len(packages) == 0 && !qemu {
 		return err
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("this computer lacks %s (or QEMU %d); run as root, or install them", strings.Join(packages, ", "), qemuOldest)
+		if qemu {
+			packages = append(packages, fmt.Sprintf("QEMU %d or newer", qemuOldest))
+		}
+		return fmt.Errorf("this computer lacks %s; run as root, or install them", strings.Join(packages, ", "))
 	}
 	host, err := findHost(ctx)
 	if err != nil {

@@ -27,6 +27,7 @@ func verbs() []verb {
 		{"shell", "shell", "A shell for a person, in that machine or in a fresh one that ends with it. The program\nthat " + binaryVariable + " names is in its PATH.", shellVerb},
 		{"push", "push SRC DST", "Copy a file into that machine.", pushVerb},
 		{"up", "up", "Leave a machine running, for quick work: eval \"$(machine up)\", then\ngo test -exec \"machine exec\" and machine sh; at last machine down.", upVerb},
+		{"image", "image BINARY NAME ARCHIVE", "Build the container image of the Dockerfile in this folder around the driver BINARY, without a\nregistry, and write it as NAME to ARCHIVE: for docker load, kind load image-archive and ctr images import.", imageVerb},
 		{"down", "down [FOLDER… | --all]", "End machines that up left running: that of " + machineVariable + ", or those named.", downVerb},
 	}
 }

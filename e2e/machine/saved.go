@@ -37,7 +37,7 @@ func findSaved(ctx context.Context, cache Cache) (Saved, error) {
 	if runtime.GOARCH != "amd64" {
 		return Saved{}, fmt.Errorf("the machine is built for amd64, and this computer is %s", runtime.GOARCH)
 	}
-	if err := install(ctx, cache); err != nil {
+	if err := install(ctx, cache, machineTools); err != nil {
 		return Saved{}, err
 	}
 	image, err := findImage(ctx, cache, release)
