@@ -15,6 +15,8 @@ IMAGE_ARCHIVE := bin/image.tar
 GOLANGCI_LINT_VERSION := v2.15.0
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/zfs-csi
 LINT := $(CACHE)/tools/golangci-lint-$(GOLANGCI_LINT_VERSION)-$(shell go env GOVERSION)
+HELM_VERSION := v3.22.0
+HELM := $(CACHE)/tools/helm-$(HELM_VERSION)-$(shell go env GOVERSION)
 MACHINE := $(CURDIR)/bin/machine
 
 # The race detector needs a C compiler.
@@ -109,6 +111,21 @@ $(LINT):
 	@work="$$(mktemp -d $(@D)/build-XXXXXX)"; trap 'rm -rf "$$work"' EXIT; \
 	GOBIN="$$work" CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION); \
 	mv "$$work/golangci-lint" $@
+
+.PHONY: lint-chart
+lint-chart: build $(HELM) ## the Helm chart and the examples, without a cluster
+	ZFS_CSI_HELM=$(HELM) ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi go test -count=1 ./e2e/chart
+
+.PHONY: helm
+helm: $(HELM) ## Helm, built once (some minutes) and kept in the cache folder
+	@echo $(HELM)
+
+$(HELM):
+	@echo "building helm $(HELM_VERSION), once …"
+	@mkdir -p $(@D)
+	@work="$$(mktemp -d $(@D)/build-XXXXXX)"; trap 'rm -rf "$$work"' EXIT; \
+	GOBIN="$$work" CGO_ENABLED=0 go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION); \
+	mv "$$work/helm" $@
 
 .PHONY: clean
 clean: ## remove what was built here; the machine stays in the cache folder

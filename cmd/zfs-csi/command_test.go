@@ -58,6 +58,8 @@ func TestCommandLine(t *testing.T) {
 		"no such root":      {args: []string{"tree", "--parent", "tank/a", "--host-root", "/nowhere"}, code: exitFailed, stderr: "/nowhere"},
 		"argument too much": {args: []string{"check", "tank"}, code: exitUsage, stderr: `"tank"`},
 		"init of nothing":   {args: []string{"init"}, code: exitUsage, stderr: "no dataset is named"},
+		"init of no size":   {args: []string{"init", "--pool-file", "/a/b", "--pool-size", "20GB", "tank/csi"}, code: exitUsage, stderr: "such as 20Gi"},
+		"init of two pools": {args: []string{"init", "--pool-file", "/a/b", "tank/csi", "fast/csi"}, code: exitUsage, stderr: "there is one dataset"},
 		"init of a dash":    {args: []string{"init", "--", "-r"}, code: exitUsage, stderr: "begins with a dash"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -94,6 +94,8 @@ func parseOptions(call invocation) (*options, error) {
 		"the `SOCKET` that the kubelet is told, where it sees that of --endpoint at another path")
 	f.StringVar(&o.httpAddress, "http-address", "",
 		"the `ADDRESS` to serve /healthz and /readyz on over HTTP, such as :9809; empty: they are not served")
+	f.BoolVar(&o.ExpandOnNode, "expand-on-node", false,
+		"grow volumes on their node alone, when a pod uses them: for a cluster of several\nnodes, where the resizer reaches the controller of one")
 	newLog := f.logs(0)
 	f.DurationVar(&o.StopTimeout, "stop-timeout", driver.DefaultStopTimeout,
 		"the `TIME` that running calls get to end when the driver stops")
