@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// kubeconfig lets its reader do everything in the cluster on this machine.
+func (i *Instance) kubeconfig() string { return filepath.Join(i.dir, "kubeconfig") }
+
+// variables name the machine, and the cluster on it if there is one, to programs of this
+// computer, as NAME=VALUE.
+func (i *Instance) variables() []string {
+	all := []string{machineVariable + "=" + i.dir}
+	if i.Hardware.Cluster != "" {
+		all = append(all, "KUBECONFIG="+i.kubeconfig(), "PATH="+Cluster{i.Hardware.Cluster}.programs()+":"+os.Getenv("PATH"))
+	}
+	return all
+}
+
+// startCluster starts Kubernetes on the machine and waits until pods run on it.
+func (i *Instance) startCluster(ctx context.Context) error {
+	if _, err := i.output(ctx, clusterStartText()); err != nil {
+		journal, journalErr := i.output(context.WithoutCancel(ctx), "journalctl --no-pager --lines=60 --priority=warning")
+		return fmt.Errorf("%w; its journal says:\n%s%w", err, journal, journalErr)
+	}
+	return nil
+}
+
+// admit writes the kubeconfig of a machine that was resumed, and waits until its API server answers.
+func (i *Instance) admit(ctx context.Context) error {
+	cluster := Cluster{i.Hardware.Cluster}
+	text, err := os.ReadFile(cluster.kubeconfig())
+	if err != nil {
+		return fmt.Errorf("let people into the cluster: %w", err)
+	}
+	own := strings.ReplaceAll(string(text), apiServerAddress(apiServerPort), apiServerAddress(i.APIPort))
+	if err := os.WriteFile(i.kubeconfig(), []byte(own), 0o600); err != nil {
+		return fmt.Errorf("let people into the cluster: %w", err)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the API server did not answer in a minute"))
+	defer cancel()
+	for {
+		_, err := capture(ctx, filepath.Join(cluster.programs(), "kubectl"), "--kubeconfig="+i.kubeconfig(), "--request-timeout=10s", "get", "--raw=/readyz")
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-i.dead:
+			return errMachineEnded
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// hostShell gives a person a shell on this computer with the cluster at its service.
+func (i *Instance) hostShell() (int, error) {
+	if i.Hardware.Cluster == "" {
+		return 1, fmt.Errorf("on the machine that %s names there is no cluster", machineVariable)
+	}
+	for _, variable := range i.variables() {
+		name, value, _ := strings.Cut(variable, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return 1, fmt.Errorf("prepare the shell: %w", err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return 1, fmt.Errorf("find this program: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, `
+A cluster of one node is at your service, on 127.0.0.1:%d. In another terminal:
+
+  export KUBECONFIG=%s
+  export PATH=%s:$PATH     # kubectl and helm
+  export %s=%s   # for: %s sh 'zpool list'
+
+The end of this shell (exit) ends the cluster, and what was changed in it is gone.
+
+`, i.APIPort, i.kubeconfig(), Cluster{i.Hardware.Cluster}.programs(), machineVariable, i.dir, self)
+	shell := os.Getenv("SHELL")
+	if shell == "" {
+		shell = "/bin/sh"
+	}
+	cmd := exec.Command(shell)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	ended, err := startAttached(cmd)
+	if err != nil {
+		return 1, err
+	}
+	err = <-ended
+	return exitCode(err), notExit(err)
+}
+
+// loadVerb brings archives of container images into the current cluster.
+func loadVerb(ctx context.Context, args []string) (int, error) {
+	if len(args) == 0 {
+		return 2, errors.New("load needs archives: load ARCHIVE…")
+	}
+	instance, err := current()
+	if err != nil {
+		return 1, err
+	}
+	for _, path := range args {
+		archive, err := os.Open(path)
+		if err != nil {
+			return 1, fmt.Errorf("load images: %w", err)
+		}
+		cmd := instance.ssh(ctx, []string{"-T"}, "ctr -n k8s.io images import -")
+		cmd.Stdin = archive
+		err = tool(ctx, filepath.Join(instance.dir, "ssh.log"), cmd)
+		if err := errors.Join(err, archive.Close()); err != nil {
+			return 1, fmt.Errorf("load the images of %s: %w", path, err)
+		}
+	}
+	return 0, nil
+}
