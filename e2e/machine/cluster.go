@@ -45,16 +45,18 @@ var clusterPackages = []string{
 
 // findCluster returns the disk of the cluster, built if there is none.
 func findCluster(ctx context.Context, cache Cache) (Cluster, error) {
-	kubernetes, addons, err := findModules()
+	modules, err := findModules()
 	if err != nil {
 		return Cluster{}, err
 	}
-	builder := clusterBuilder{cache: cache, addonsModule: addons}
-	if builder.kubernetes, err = kubernetes.tools(ctx, cache); err != nil {
-		return Cluster{}, err
-	}
-	if builder.addons, err = addons.tools(ctx, cache); err != nil {
-		return Cluster{}, err
+	builder := clusterBuilder{modules: modules}
+	for _, part := range []struct {
+		module Module
+		tools  *string
+	}{{modules.kubernetes, &builder.kubernetes}, {modules.provisioner, &builder.provisioner}, {modules.addons, &builder.addons}} {
+		if *part.tools, err = part.module.tools(ctx, cache); err != nil {
+			return Cluster{}, err
+		}
 	}
 	if err := builder.findVersions(ctx); err != nil {
 		return Cluster{}, err
@@ -72,7 +74,7 @@ func findCluster(ctx context.Context, cache Cache) (Cluster, error) {
 	}
 	delete(texts, clusterStart) // it is no part of the disk
 	texts["images"] = fmt.Sprintf("%+v", builder.images("", ""))
-	sum := key(builder.kubernetes, builder.addons, texts, clusterPackages, imageRootArgs, clusterSuite, clusterDiskSize, clusterUsers, serverNames)
+	sum := key(builder.kubernetes, builder.provisioner, builder.addons, texts, clusterPackages, imageRootArgs, clusterSuite, clusterDiskSize, clusterUsers, serverNames)
 	dir, err := cache.entry(ctx, "cluster-"+sum, func(ctx context.Context, dir string) error {
 		builder.dir = dir
 		return builder.build(ctx)
@@ -93,12 +95,12 @@ func clusterStartText() string {
 
 // clusterBuilder holds what a cluster's disk is built from, and where.
 type clusterBuilder struct {
-	cache        Cache
-	addonsModule Module
-	kubernetes   string // folder of tools
-	addons       string // folder of tools
-	versions     map[string]string
-	dir          string
+	modules     Modules
+	kubernetes  string // folders of tools
+	provisioner string
+	addons      string
+	versions    map[string]string // of the modules that images are named after
+	dir         string
 }
 
 const (
@@ -111,8 +113,10 @@ const (
 // findVersions asks for the versions that the sidecars' images are named after.
 func (b *clusterBuilder) findVersions(ctx context.Context) (err error) {
 	b.versions = map[string]string{}
-	for _, path := range []string{provisionerModule, resizerModule, snapshotterModule} {
-		if b.versions[path], err = b.addonsModule.version(ctx, path); err != nil {
+	for path, module := range map[string]Module{
+		provisionerModule: b.modules.provisioner, resizerModule: b.modules.addons, snapshotterModule: b.modules.addons,
+	} {
+		if b.versions[path], err = module.version(ctx, path); err != nil {
 			return err
 		}
 	}
@@ -176,11 +180,11 @@ func (b *clusterBuilder) layOut(ctx context.Context, tree, packages string) erro
 
 // manifests collects the objects the cluster begins with: those of snapshots.
 func (b *clusterBuilder) manifests(ctx context.Context, etc, to string) error {
-	controller, err := b.addonsModule.folder(ctx, snapshotterModule)
+	controller, err := b.modules.addons.folder(ctx, snapshotterModule)
 	if err != nil {
 		return err
 	}
-	client, err := b.addonsModule.folder(ctx, snapshotClientModule)
+	client, err := b.modules.addons.folder(ctx, snapshotClientModule)
 	if err != nil {
 		return err
 	}

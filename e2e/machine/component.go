@@ -10,28 +10,39 @@ import (
 )
 
 // Module is a Go module of this project whose tools, as its go.mod lists them, are
-// built for the cluster. Such a module is apart from the driver's: their
-// requirements do not go together.
+// built for the cluster.
 type Module struct {
 	name string // in the cache folder
 	dir  string
 }
 
+// Modules are apart from the driver's and from each other: their requirements do not go
+// together, and each tool is to be built with what it was released with.
+type Modules struct {
+	kubernetes  Module
+	provisioner Module
+	addons      Module // the other sidecars, Helm, and what makes images
+}
+
 // findModules returns the modules of the checkout that the current folder is in.
-func findModules() (kubernetes, addons Module, err error) {
+func findModules() (Modules, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		return Module{}, Module{}, fmt.Errorf("find the checkout: %w", err)
+		return Modules{}, fmt.Errorf("find the checkout: %w", err)
 	}
 	for at := dir; ; at = filepath.Dir(at) {
 		sources := filepath.Join(at, "e2e", "cluster")
 		switch there, err := isThere(filepath.Join(sources, "go.mod")); {
 		case err != nil:
-			return Module{}, Module{}, fmt.Errorf("find the checkout: %w", err)
+			return Modules{}, fmt.Errorf("find the checkout: %w", err)
 		case there:
-			return Module{"kubernetes", sources}, Module{"addons", filepath.Join(sources, "addons")}, nil
+			return Modules{
+				kubernetes:  Module{"kubernetes", sources},
+				provisioner: Module{"provisioner", filepath.Join(sources, "provisioner")},
+				addons:      Module{"addons", filepath.Join(sources, "addons")},
+			}, nil
 		case at == filepath.Dir(at):
-			return Module{}, Module{}, fmt.Errorf("the cluster is built from the sources below e2e/cluster: run this inside a checkout, not in %s", dir)
+			return Modules{}, fmt.Errorf("the cluster is built from the sources below e2e/cluster: run this inside a checkout, not in %s", dir)
 		}
 	}
 }

@@ -44,12 +44,12 @@ func (b *clusterBuilder) images(packages, root string) []ContainerImage {
 		{Name: tests + "glibc-dns-testing:2.0.0", Base: root, Cmd: []string{"sh"}},
 		{Name: tests + "nginx:1.15-4", Base: root, Cmd: []string{"sleep", "infinity"}},
 	}
-	for _, sidecar := range []struct{ program, module string }{
-		{"csi-provisioner", provisionerModule}, {"csi-snapshotter", snapshotterModule},
-		{"snapshot-controller", snapshotterModule}, {"csi-resizer", resizerModule},
+	for _, sidecar := range []struct{ program, tools, module string }{
+		{"csi-provisioner", b.provisioner, provisionerModule}, {"csi-snapshotter", b.addons, snapshotterModule},
+		{"snapshot-controller", b.addons, snapshotterModule}, {"csi-resizer", b.addons, resizerModule},
 	} {
 		all = append(all, ContainerImage{Name: storage + sidecar.program + ":" + b.versions[sidecar.module],
-			Files: map[string]string{"/" + sidecar.program: filepath.Join(b.addons, sidecar.program)}, Entrypoint: []string{"/" + sidecar.program}})
+			Files: map[string]string{"/" + sidecar.program: filepath.Join(sidecar.tools, sidecar.program)}, Entrypoint: []string{"/" + sidecar.program}})
 	}
 	return all
 }
