@@ -98,7 +98,7 @@ cluster-test: machine-program ## the cluster itself: the node is ready, pods run
 	@cd e2e/cluster && CGO_ENABLED=0 $(MACHINE) run --cluster -- go test -count=1 -trimpath -buildvcs=false -v ./smoke
 
 .PHONY: e2e
-e2e: machine-program e2e-programs ## Kubernetes' storage suite, as far as it is not done: make e2e FOCUS=pvcDataSource, AGAIN=1
+e2e: machine-program e2e-programs ## Kubernetes' storage suite, as far as it is not done: make e2e FOCUS='pvc data source' AGAIN=1
 	@$(MACHINE) run --cluster -- $(SPECS)
 
 .PHONY: e2e-list

@@ -89,18 +89,13 @@ func (r run) ginkgoArguments(record Record) []string {
 	if limit == 0 {
 		limit = 1000 * time.Hour
 	}
-	args := []string{"--procs=" + strconv.Itoa(r.procs), "--timeout=" + limit.String(), "--grace-period=" + patience.String(), "--no-color", "--poll-progress-after=10m"}
-	if r.focus != "" {
-		args = append(args, "--focus="+r.focus)
-	}
+	args := []string{"--procs=" + strconv.Itoa(r.procs), "--timeout=" + limit.String(), "--grace-period=" + patience.String(), "--no-color", "--poll-progress-after=10m",
+		"--focus=" + r.expression()}
 	for _, skip := range skips {
 		args = append(args, "--skip="+skip.pattern.String())
 	}
 	for _, text := range record.done() {
 		args = append(args, "--skip="+regexp.QuoteMeta(text)+"$")
-	}
-	if len(skips) == 0 && r.focus == "" && len(record.done()) == 0 {
-		args = append(args, "--focus=.") // without any the suite leaves out what it calls features
 	}
 	return append(append(args, r.suite, "--"), r.suiteArguments()...)
 }
