@@ -24,19 +24,9 @@ func (i *Instance) variables() []string {
 	return all
 }
 
-// startCluster starts Kubernetes on the machine and waits until pods run on it.
-func (i *Instance) startCluster(ctx context.Context) error {
-	if _, err := i.output(ctx, clusterStartText()); err != nil {
-		journal, journalErr := i.output(context.WithoutCancel(ctx), "journalctl --no-pager --lines=60 --priority=warning")
-		return fmt.Errorf("%w; its journal says:\n%s%w", err, journal, journalErr)
-	}
-	return nil
-}
-
-// admit writes the kubeconfig of a machine that was resumed, and waits until its API server answers.
-func (i *Instance) admit(ctx context.Context) error {
-	cluster := Cluster{i.Hardware.Cluster}
-	text, err := os.ReadFile(cluster.kubeconfig())
+// admit writes the kubeconfig of the machine, and waits until its API server answers.
+func (i *Instance) admit(ctx context.Context, patience time.Duration) error {
+	text, err := os.ReadFile(Cluster{i.Hardware.Cluster}.kubeconfig())
 	if err != nil {
 		return fmt.Errorf("let people into the cluster: %w", err)
 	}
@@ -44,21 +34,27 @@ func (i *Instance) admit(ctx context.Context) error {
 	if err := os.WriteFile(i.kubeconfig(), []byte(own), 0o600); err != nil {
 		return fmt.Errorf("let people into the cluster: %w", err)
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("the API server did not answer in a minute"))
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		_, err := capture(ctx, filepath.Join(cluster.programs(), "kubectl"), "--kubeconfig="+i.kubeconfig(), "--request-timeout=10s", "get", "--raw=/readyz")
-		if err == nil || ctx.Err() != nil {
-			return err
+		err := i.kubectl(ctx, "--request-timeout=10s", "get", "--raw=/readyz")
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+			return fmt.Errorf("the API server is not ready after %s: %w", patience, err)
 		case <-i.dead:
 			return errMachineEnded
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// kubectl runs kubectl on this computer, which takes a fraction of the time it takes in the machine.
+func (i *Instance) kubectl(ctx context.Context, args ...string) error {
+	program := filepath.Join(Cluster{i.Hardware.Cluster}.programs(), "kubectl")
+	return tool(ctx, filepath.Join(i.dir, "kubectl.log"), exec.CommandContext(ctx, program, append([]string{"--kubeconfig=" + i.kubeconfig()}, args...)...))
 }
 
 // hostShell gives a person a shell on this computer with the cluster at its service.

@@ -24,6 +24,9 @@ func (c Cluster) disk() string { return filepath.Join(c.dir, "cluster.img") }
 // programs is the folder with kubectl and helm.
 func (c Cluster) programs() string { return filepath.Join(c.dir, "bin") }
 
+// manifests is the folder with the objects the cluster begins with.
+func (c Cluster) manifests() string { return filepath.Join(c.dir, "manifests") }
+
 // kubeconfig lets its reader do everything, and names the API server by the machine's own port.
 func (c Cluster) kubeconfig() string { return filepath.Join(c.dir, "admin.kubeconfig") }
 
@@ -154,16 +157,20 @@ func (b *clusterBuilder) build(ctx context.Context) error {
 
 // layOut puts everything but the images where the machine looks for it.
 func (b *clusterBuilder) layOut(ctx context.Context, tree, packages string) error {
-	if err := copyFiles(b.kubernetes, filepath.Join(tree, "bin"), func(name string) bool {
-		return strings.HasPrefix(name, "kube")
+	if err := copyFiles(b.kubernetes, filepath.Join(tree, "bin"), func(entry fs.DirEntry) bool {
+		return strings.HasPrefix(entry.Name(), "kube")
 	}); err != nil {
 		return err
 	}
-	for _, part := range []struct{ from, to string }{
-		{"usr/bin", "bin"}, {"usr/sbin", "bin"}, {"usr/lib/cni", "cni"}, {"usr/lib/x86_64-linux-gnu", "lib"},
+	file := func(entry fs.DirEntry) bool { return entry.Type().IsRegular() }
+	link := func(entry fs.DirEntry) bool { return !file(entry) } // under which a library is looked for
+	for _, part := range []struct {
+		from, to string
+		wanted   func(fs.DirEntry) bool
+	}{
+		{"usr/bin", "bin", file}, {"usr/sbin", "bin", file}, {"usr/lib/cni", "cni", file}, {"usr/lib/x86_64-linux-gnu", "lib", link},
 	} {
-		all := func(string) bool { return true }
-		if err := copyFiles(filepath.Join(packages, part.from), filepath.Join(tree, part.to), all); err != nil {
+		if err := copyFiles(filepath.Join(packages, part.from), filepath.Join(tree, part.to), part.wanted); err != nil {
 			return err
 		}
 	}
@@ -175,10 +182,10 @@ func (b *clusterBuilder) layOut(ctx context.Context, tree, packages string) erro
 	if err := os.CopyFS(etc, configuration); err != nil {
 		return fmt.Errorf("lay out the cluster's configuration: %w", err)
 	}
-	return errors.Join(b.manifests(ctx, etc, filepath.Join(tree, "manifests")), writeIdentities(etc))
+	return errors.Join(b.manifests(ctx, etc, Cluster{b.dir}.manifests()), writeIdentities(etc))
 }
 
-// manifests collects the objects the cluster begins with: those of snapshots.
+// manifests collects the objects the cluster begins with, those of snapshots, and keeps them on this computer.
 func (b *clusterBuilder) manifests(ctx context.Context, etc, to string) error {
 	controller, err := b.modules.addons.folder(ctx, snapshotterModule)
 	if err != nil {
@@ -188,8 +195,8 @@ func (b *clusterBuilder) manifests(ctx context.Context, etc, to string) error {
 	if err != nil {
 		return err
 	}
-	if err := copyFiles(filepath.Join(client, "config/crd"), to, func(name string) bool {
-		return strings.Contains(name, "snapshot.storage.k8s.io")
+	if err := copyFiles(filepath.Join(client, "config/crd"), to, func(entry fs.DirEntry) bool {
+		return strings.Contains(entry.Name(), "snapshot.storage.k8s.io")
 	}); err != nil {
 		return err
 	}

@@ -10,7 +10,7 @@ import (
 
 // copyFiles copies the files directly in from whose name is wanted, with their modes, into
 // to, which it makes. What a symbolic link there points to is copied under the link's name.
-func copyFiles(from, to string, wanted func(name string) bool) error {
+func copyFiles(from, to string, wanted func(entry fs.DirEntry) bool) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {
 		return fmt.Errorf("copy: %w", err)
@@ -27,7 +27,7 @@ func copyFiles(from, to string, wanted func(name string) bool) error {
 		if err != nil {
 			return fmt.Errorf("copy: %w", err)
 		}
-		if !info.Mode().IsRegular() || !wanted(entry.Name()) {
+		if !info.Mode().IsRegular() || !wanted(entry) {
 			continue
 		}
 		if err := copyFile(path, filepath.Join(to, entry.Name())); err != nil {

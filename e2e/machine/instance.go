@@ -210,7 +210,7 @@ func (i *Instance) resume(ctx context.Context, state string) error {
 	if err != nil || i.Hardware.Cluster == "" {
 		return err
 	}
-	return i.admit(ctx)
+	return i.admit(ctx, time.Minute)
 }
 
 // listen notes the ports and makes the machine known to openInstance.

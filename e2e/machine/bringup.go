@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// clusterPatience bounds each wait while a cluster comes up; on an idle computer the
+// longest takes a minute.
+const clusterPatience = 10 * time.Minute
+
+// startCluster starts Kubernetes on the machine and waits until pods run on it.
+func (i *Instance) startCluster(ctx context.Context) error {
+	err := i.bringUp(ctx)
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	journal, journalErr := i.output(ctx, "systemctl --no-pager --failed; journalctl --no-pager --lines=60 --priority=warning; "+
+		"for unit in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy containerd; do journalctl --no-pager --lines=8 --unit=$unit; done")
+	return errors.Join(err, fmt.Errorf("its journal says:\n%s", journal), journalErr)
+}
+
+func (i *Instance) bringUp(ctx context.Context) error {
+	images := make(chan error, 1)
+	if err := i.startPart(ctx, "control-plane"); err != nil {
+		return err
+	}
+	go func() { images <- i.startPart(ctx, "images") }()
+	err := i.admit(ctx, clusterPatience)
+	if err = errors.Join(err, <-images); err != nil {
+		return err
+	}
+	if err := i.startPart(ctx, "node"); err != nil {
+		return err
+	}
+	wait := "--timeout=" + clusterPatience.String()
+	const node, pod = "node/" + hostAlias, "pod/warm"
+	for _, args := range [][]string{
+		{"apply", "--server-side", "--filename=" + Cluster{i.Hardware.Cluster}.manifests()},
+		{"wait", "--for=create", wait, node},
+		{"wait", "--for=condition=Ready", wait, node},
+		{"wait", "--for=create", wait, "--namespace=default", "serviceaccount/default"},
+		{"rollout", "status", wait, "--namespace=kube-system", "deployment/snapshot-controller"},
+		// The first pod pays for what the others find in memory.
+		{"run", "warm", "--image=registry.k8s.io/e2e-test-images/busybox:1.37.0-1", "--restart=Never", "--", "true"},
+		{"wait", "--for=jsonpath={.status.phase}=Succeeded", wait, pod},
+		{"delete", wait, pod},
+	} {
+		if err := i.kubectl(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return i.startPart(ctx, "rest")
+}
+
+// startPart runs a part of the script in the machine.
+func (i *Instance) startPart(ctx context.Context, part string) error {
+	cmd := i.ssh(ctx, []string{"-T"}, "sh", "-s", part)
+	var said bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(clusterStartText()), &said, &said
+	ended, err := start(cmd)
+	if err != nil {
+		return err
+	}
+	err = <-ended
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("in the machine, %s of %s: %w: %s", part, clusterStart, err, strings.TrimSpace(said.String()))
+	}
+	return nil
+}
