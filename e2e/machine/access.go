@@ -36,7 +36,7 @@ func (i *Instance) admit(ctx context.Context, patience time.Duration) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) { // asking takes from what is asked for
 		err := i.kubectl(ctx, "--request-timeout=10s", "get", "--raw=/readyz")
 		if err == nil {
 			return nil
@@ -46,7 +46,7 @@ func (i *Instance) admit(ctx context.Context, patience time.Duration) error {
 			return fmt.Errorf("the API server is not ready after %s: %w", patience, err)
 		case <-i.dead:
 			return errMachineEnded
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(pause):
 		}
 	}
 }

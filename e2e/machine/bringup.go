@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -25,36 +26,56 @@ func (i *Instance) startCluster(ctx context.Context) error {
 }
 
 func (i *Instance) bringUp(ctx context.Context) error {
-	images := make(chan error, 1)
-	if err := i.startPart(ctx, "control-plane"); err != nil {
-		return err
-	}
-	go func() { images <- i.startPart(ctx, "images") }()
-	err := i.admit(ctx, clusterPatience)
-	if err = errors.Join(err, <-images); err != nil {
-		return err
-	}
-	if err := i.startPart(ctx, "node"); err != nil {
-		return err
-	}
+	latest := func() string { return strings.TrimSpace(lastLines(filepath.Join(i.dir, "kubectl.log"), 1)) }
 	wait := "--timeout=" + clusterPatience.String()
 	const node, pod = "node/" + hostAlias, "pod/warm"
-	for _, args := range [][]string{
-		{"apply", "--server-side", "--filename=" + Cluster{i.Hardware.Cluster}.manifests()},
-		{"wait", "--for=create", wait, node},
-		{"wait", "--for=condition=Ready", wait, node},
-		{"wait", "--for=create", wait, "--namespace=default", "serviceaccount/default"},
-		{"rollout", "status", wait, "--namespace=kube-system", "deployment/snapshot-controller"},
-		// The first pod pays for what the others find in memory.
-		{"run", "warm", "--image=registry.k8s.io/e2e-test-images/busybox:1.37.0-1", "--restart=Never", "--", "true"},
-		{"wait", "--for=jsonpath={.status.phase}=Succeeded", wait, pod},
-		{"delete", wait, pod},
+	for _, part := range []struct {
+		title string
+		work  func(ctx context.Context) error
+	}{
+		{"start etcd and the API server", func(ctx context.Context) error { return i.startPart(ctx, "control-plane") }},
+		{"wait for it and import images", func(ctx context.Context) error {
+			images := make(chan error, 1)
+			go func() { images <- i.startPart(ctx, "images") }()
+			err := i.admit(ctx, clusterPatience)
+			return errors.Join(err, <-images)
+		}},
+		{"start the node", func(ctx context.Context) error {
+			if err := i.startPart(ctx, "node"); err != nil {
+				return err
+			}
+			return i.kubectlAll(ctx, [][]string{
+				{"apply", "--server-side", "--filename=" + Cluster{i.Hardware.Cluster}.manifests()},
+				{"wait", "--for=create", wait, node},
+				{"wait", "--for=condition=Ready", wait, node},
+			})
+		}},
+		{"run its first pods", func(ctx context.Context) error {
+			return i.kubectlAll(ctx, [][]string{
+				{"wait", "--for=create", wait, "--namespace=default", "serviceaccount/default"},
+				{"rollout", "status", wait, "--namespace=kube-system", "deployment/snapshot-controller"},
+				// The first one pays for what others find in memory.
+				{"run", "warm", "--image=registry.k8s.io/e2e-test-images/busybox:1.37.0-1", "--restart=Never", "--", "true"},
+				{"wait", "--for=jsonpath={.status.phase}=Succeeded", wait, pod},
+				{"delete", wait, pod},
+			})
+		}},
 	} {
-		if err := i.kubectl(ctx, args...); err != nil {
+		if err := step(ctx, part.title, latest, part.work); err != nil {
 			return err
 		}
 	}
 	return i.startPart(ctx, "rest")
+}
+
+// kubectlAll runs kubectl with one list of arguments after the other.
+func (i *Instance) kubectlAll(ctx context.Context, lists [][]string) error {
+	for _, args := range lists {
+		if err := i.kubectl(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // startPart runs a part of the script in the machine.

@@ -33,6 +33,8 @@ func (c Cluster) kubeconfig() string { return filepath.Join(c.dir, "admin.kubeco
 const (
 	// clusterDiskSize is what the guest sees; the file is sparse.
 	clusterDiskSize = "3G"
+	// clusterLayout is raised when [clusterBuilder.layOut] lays the same things out in another way.
+	clusterLayout = 2
 	// clusterSuite is the one whose packages the cluster is made of, and thus the machine's:
 	// the etcd of the one before is too old.
 	clusterSuite = "trixie"
@@ -77,7 +79,7 @@ func findCluster(ctx context.Context, cache Cache) (Cluster, error) {
 	}
 	delete(texts, clusterStart) // it is no part of the disk
 	texts["images"] = fmt.Sprintf("%+v", builder.images("", ""))
-	sum := key(builder.kubernetes, builder.provisioner, builder.addons, texts, clusterPackages, imageRootArgs, clusterSuite, clusterDiskSize, clusterUsers, serverNames)
+	sum := key(clusterLayout, builder.kubernetes, builder.provisioner, builder.addons, texts, clusterPackages, imageRootArgs, clusterSuite, clusterDiskSize, clusterUsers, serverNames)
 	dir, err := cache.entry(ctx, "cluster-"+sum, func(ctx context.Context, dir string) error {
 		builder.dir = dir
 		return builder.build(ctx)

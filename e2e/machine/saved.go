@@ -105,7 +105,7 @@ func save(ctx context.Context, cache Cache, saved Saved) (err error) {
 		return fmt.Errorf("%w; the console says:\n%s", err, lastLines(instance.console(), 20))
 	}
 	if saved.hardware.Cluster != "" {
-		if err := step(ctx, "start Kubernetes on it", latest, instance.startCluster); err != nil {
+		if err := instance.startCluster(ctx); err != nil {
 			return err
 		}
 	}
