@@ -33,6 +33,15 @@ RUN ?= TestCrashes|TestDeleteOrders
 STEPS ?= 1000
 SEED ?=
 
+# Of the storage suite: which specs, how many at once, for how long in one call (3h, say; the
+# next call goes on), and whether to run again what is done.
+FOCUS ?=
+PROCS ?= 2
+LIMIT ?= 0
+AGAIN ?=
+SPECS = $(CURDIR)/bin/specs -suite $(CURDIR)/bin/suite.test -ginkgo $(CURDIR)/bin/ginkgo -sources $(CURDIR)/e2e/cluster/suite \
+	-results $(CURDIR)/bin/e2e -focus '$(FOCUS)' -procs $(PROCS) -limit $(LIMIT) $(if $(AGAIN),-again)
+
 # In emulation everything is several times slower. The machine's own deadline comes
 # after go test's, which tells more: it shows where the tests hang.
 REAL_TIMEOUT ?= 40m
@@ -40,7 +49,7 @@ export ZFS_CSI_DEADLINE ?= 45m
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  Variables: ZFS=2.1|2.3|2.4 (now $(ZFS)), PACKAGES=./zfs/..., TESTFLAGS="-v -run Clone"'
 
@@ -55,9 +64,12 @@ image: build ## the container image, built without a registry: bin/image.tar
 	@echo "$(IMAGE) is in $(IMAGE_ARCHIVE); docker load, kind load image-archive and ctr images import take it"
 
 .PHONY: machine
-machine: ## build and save the machine with ZFS, if it is not in the cache yet
-	@go build -buildvcs=false -o $(MACHINE) ./e2e/machine
+machine: machine-program ## build and save the machine with ZFS, if it is not in the cache yet
 	@$(MACHINE) build
+
+.PHONY: machine-program
+machine-program:
+	@go build -buildvcs=false -o $(MACHINE) ./e2e/machine
 
 .PHONY: test
 test: check-fmt vet test-host test-zfs ## all tests, on real ZFS too
@@ -90,6 +102,28 @@ demo: machine build ## see the main job done on real ZFS, as a story
 .PHONY: vm-shell
 vm-shell: machine build ## a shell in a fresh machine with ZFS and the driver in its PATH
 	@ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi $(MACHINE) shell
+
+.PHONY: cluster
+cluster: machine-program ## a shell with kubectl and helm, and a fresh cluster of one node on real ZFS
+	@$(MACHINE) shell --cluster
+
+.PHONY: cluster-test
+cluster-test: machine-program ## the cluster itself: the node is ready, pods run, a service answers
+	@cd e2e/cluster && CGO_ENABLED=0 $(MACHINE) run --cluster -- go test -count=1 -trimpath -buildvcs=false -v ./smoke
+
+.PHONY: e2e
+e2e: machine-program e2e-programs ## Kubernetes' storage suite, as far as it is not done: make e2e FOCUS='pvc data source' AGAIN=1
+	@$(MACHINE) run --cluster -- $(SPECS)
+
+.PHONY: e2e-list
+e2e-list: e2e-programs ## the specs of that suite
+	@$(SPECS) -list
+
+.PHONY: e2e-programs
+e2e-programs:
+	@echo 'building the suite (the first time this takes some minutes) …'
+	@CGO_ENABLED=0 go -C e2e/cluster test -c -trimpath -buildvcs=false -ldflags='-s -w' -o $(CURDIR)/bin/suite.test ./suite
+	@CGO_ENABLED=0 go -C e2e/cluster build -trimpath -buildvcs=false -o $(CURDIR)/bin/ ./specs github.com/onsi/ginkgo/v2/ginkgo
 
 .PHONY: vet
 vet:

@@ -151,7 +151,54 @@ func install(ctx context.Context, cache Cache, tools []hostTool) error {
 	})
 }
 
-func (h Host) install(ctx context.Context, packages []string, qemu bool) (err error) {
+func (h Host) install(ctx context.Context, packages []string, qemu bool) error {
+	suites := []string{h.Suite}
+	qemuFrom := h.Suite
+	if h.Suite == "bookworm" {
+		qemuFrom = "bookworm-backports"
+		suites = append(suites, qemuFrom)
+	}
+	return h.withLists(ctx, suites, func(dir string, options []string) error {
+		apt := func(args ...string) error {
+			own := append(append([]string{}, options...), "-o", "DPkg::Lock::Timeout=300", "-y", "--no-install-recommends")
+			return apt(ctx, dir, filepath.Join(dir, "apt.log"), append(own, args...)...)
+		}
+		if len(packages) > 0 {
+			if err := apt(append([]string{"install", "debian-archive-keyring"}, packages...)...); err != nil {
+				return err
+			}
+		}
+		if qemu {
+			return apt("install", "-t", qemuFrom, "qemu-system-x86", "qemu-utils")
+		}
+		return nil
+	})
+}
+
+// fetch downloads packages of a suite, whichever this computer has installed, into a
+// new folder that the caller removes.
+func (h Host) fetch(ctx context.Context, suite, log string, packages []string) (archives string, err error) {
+	archives, err = os.MkdirTemp("", "zfs-csi-packages-")
+	if err != nil {
+		return "", fmt.Errorf("make a folder for packages: %w", err)
+	}
+	err = h.withLists(ctx, []string{suite}, func(dir string, options []string) error {
+		status := filepath.Join(dir, "status")
+		if err := os.WriteFile(status, nil, 0o644); err != nil {
+			return fmt.Errorf("fetch packages: %w", err)
+		}
+		own := append(append([]string{}, options...), "-o", "Dir::State::status="+status, "-o", "APT::Sandbox::User=root", "download")
+		return apt(ctx, archives, log, append(own, packages...)...)
+	})
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(archives))
+	}
+	return archives, nil
+}
+
+// withLists calls work with a folder of its own, and with the options that make apt use
+// fresh lists of the suites' packages there, and no other source of the host.
+func (h Host) withLists(ctx context.Context, suites []string, work func(dir string, options []string) error) (err error) {
 	dir, err := os.MkdirTemp("", "zfs-csi-apt-")
 	if err != nil {
 		return fmt.Errorf("make a folder for package lists: %w", err)
@@ -163,34 +210,22 @@ func (h Host) install(ctx context.Context, packages []string, qemu bool) (err er
 	if err := os.Chmod(dir, 0o755); err != nil { // apt reads it as a user of its own
 		return fmt.Errorf("open a folder to apt: %w", err)
 	}
-	suites := []string{h.Suite}
-	qemuFrom := h.Suite
-	if h.Suite == "bookworm" {
-		qemuFrom = "bookworm-backports"
-		suites = append(suites, qemuFrom)
-	}
 	source := filepath.Join(dir, "debian.sources")
 	if err := h.sources(source, suites...); err != nil {
 		return err
 	}
-	apt := func(args ...string) error {
-		own := []string{"-o", "Dir::Etc::SourceList=" + source, "-o", "Dir::Etc::SourceParts=/dev/null",
-			"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"), "-o", "Dir::Cache::pkgcache=",
-			"-o", "Dir::Cache::srcpkgcache=", "-o", "DPkg::Lock::Timeout=300", "-y", "--no-install-recommends"}
-		cmd := exec.CommandContext(ctx, "apt-get", append(own, args...)...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
-		return tool(ctx, filepath.Join(dir, "apt.log"), cmd)
-	}
-	if err := apt("update"); err != nil {
+	options := []string{"-o", "Dir::Etc::SourceList=" + source, "-o", "Dir::Etc::SourceParts=/dev/null",
+		"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"), "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="}
+	if err := apt(ctx, dir, filepath.Join(dir, "apt.log"), append(append([]string{}, options...), "update")...); err != nil {
 		return err
 	}
-	if len(packages) > 0 {
-		if err := apt(append([]string{"install", "debian-archive-keyring"}, packages...)...); err != nil {
-			return err
-		}
-	}
-	if qemu {
-		return apt("install", "-t", qemuFrom, "qemu-system-x86", "qemu-utils")
-	}
-	return nil
+	return work(dir, options)
+}
+
+// apt runs apt-get in dir to its end, with its output in log.
+func apt(ctx context.Context, dir, log string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "apt-get", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
+	return tool(ctx, log, cmd)
 }
