@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -12,8 +13,13 @@ import (
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
-// sweepRetry is how long the sweep at start waits for a pool that is not there yet.
-const sweepRetry = time.Minute
+const (
+	// sweepRetry is how long the sweep at start waits for a pool that is not there yet.
+	sweepRetry = time.Minute
+	// sweepInterval is how often it is done again, for what could not be removed at once, such as a
+	// deleted volume a snapshot of which is being sent somewhere.
+	sweepInterval = time.Hour
+)
 
 // thawTimeout is how long the start waits for what thawAll asks of the pool.
 const thawTimeout = time.Minute
@@ -23,8 +29,10 @@ const thawTimeout = time.Minute
 // socket's path, with or without "unix://" before it. It returns nil after a stop
 // in which all ended.
 //
+// As soon as calls are answered, and until ctx ends, it offers the driver to the kubelet, if it is to.
+//
 // At the start it finishes what an earlier process left: before the first call it lets
-// filesystems go on that were at rest for a clone, and beside the calls it sweeps the store.
+// filesystems go on that were at rest for a clone, and beside the calls it sweeps the store, which it repeats now and then.
 func (d *Driver) Serve(ctx context.Context, endpoint string) error {
 	listener, err := listen(ctx, endpoint)
 	if err != nil {
@@ -42,9 +50,22 @@ func (d *Driver) Serve(ctx context.Context, endpoint string) error {
 	d.running.Go(func() { d.sweep(ctx) })
 
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { served <- server.Serve(listener) })
+	defer serving.Wait() // It removes the socket, also where it has only begun when the driver stops.
 	d.config.Log.InfoContext(ctx, "serving", "driver", d.config.Name, "version", d.config.Version,
 		"node", d.config.NodeID, "endpoint", listener.Addr().String())
+	if d.config.Registration != nil {
+		wait, err := d.register(ctx, listener.Addr().String())
+		if err != nil {
+			cancel()
+			return errors.Join(err, d.stop(server))
+		}
+		defer func() {
+			cancel()
+			wait()
+		}()
+	}
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve on %q: %w", endpoint, err)
@@ -90,27 +111,28 @@ func (d *Driver) sweeping(id zfs.VolumeID) (unlock func()) {
 	return release
 }
 
-// sweep finishes what an earlier process left half-done, as soon as the pools are there.
+// sweep finishes what an earlier process left half-done, as soon as the pools are there, and
+// from then on what could not be finished at once.
 func (d *Driver) sweep(ctx context.Context) {
 	log := d.config.Log
 	for {
-		start := time.Now()
+		start, next := time.Now(), sweepInterval
 		err := d.guard(ctx, func() error { return errors.Join(d.thawAll(ctx), d.store.Sweep(ctx, d.sweeping)) })
 		switch {
 		case err == nil:
-			log.InfoContext(ctx, "swept what an earlier process left", "duration", time.Since(start))
-			return
+			log.InfoContext(ctx, "swept what was left half-done", "duration", time.Since(start))
 		case ctx.Err() != nil:
 			return
-		case !errors.Is(err, zfs.ErrUnavailable):
-			log.ErrorContext(ctx, "sweep failed; the next start tries again", "error", err)
-			return
+		case errors.Is(err, zfs.ErrUnavailable):
+			next = sweepRetry
+			log.WarnContext(ctx, "sweep has to wait for the pool", "retry", next, "error", err)
+		default:
+			log.ErrorContext(ctx, "sweep failed", "retry", next, "error", err)
 		}
-		log.WarnContext(ctx, "sweep has to wait for the pool", "retry", sweepRetry, "error", err)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(sweepRetry):
+		case <-time.After(next):
 		}
 	}
 }

@@ -13,8 +13,16 @@ import (
 	"time"
 )
 
-//go:embed delete.lua
-var deleteProgram string
+// The two parts of deleteProgram.
+var (
+	//go:embed delete.lua
+	volumesProgram string
+	//go:embed delete_snapshot.lua
+	snapshotsProgram string
+)
+
+// deleteProgram deletes volumes and snapshots; its beginning says how.
+var deleteProgram = volumesProgram + snapshotsProgram
 
 // deletion is the result of deleteProgram.
 type deletion struct {

@@ -147,6 +147,11 @@ local function replace(dataset)
   if origin ~= nil and zfs.exists(origin) and own(origin, "zfs-csi:kind") ~= nil then
     zfs.sync.destroy({origin, defer = true})
   end
+  -- A tombstone was rolled back to the snapshot that perhaps went with this clone of it.
+  local above = origin ~= nil and string.match(origin, "^[^@]+") or nil
+  if above ~= nil and own(above, "zfs-csi:deleted") ~= nil then
+    zfs.sync.rollback(above)
+  end
   return {status = "deleted", dataset = dataset, promoted = promoted}
 end
 
@@ -227,92 +232,9 @@ local function volume(id, looked)
   return discard(id)
 end
 
--- datasets returns where the sources of the snapshots are, by the text that all of them carry (see source in snapshot.go).
-local function datasets(text)
-  local found = {}
-  for guid, id in string.gmatch(text, "([^ :]+):[^ :]+:[^ :]+:([^ ]+)") do
-    for _, parent in ipairs(parents) do
-      for _, leaf in ipairs({id, ".deleted-" .. guid}) do
-        local snapshot = parent .. "/" .. leaf .. "@" .. name
-        if zfs.exists(snapshot) and own(snapshot, "zfs-csi:sources") == text then
-          found[#found + 1] = {dataset = parent .. "/" .. leaf, id = id}
-        end
-      end
-    end
-  end
-  return found
-end
-
--- entry returns the parent's snapshot that stands for the name, and what it carries.
-local function entry()
-  for _, parent in ipairs(parents) do
-    local index = parent .. "@" .. name
-    if zfs.exists(index) and own(index, "zfs-csi:snapshot") ~= nil then
-      return index, own(index, "zfs-csi:sources") or ""
-    end
-  end
-  return nil, ""
-end
-
-local function snapshots()
-  local index, text = entry()
-  if index == nil then
-    return {status = "absent"}
-  end
-  if what == "snapshot" then
-    local named = false
-    for id in string.gmatch(text, "[^ :]+:[^ :]+:[^ :]+:([^ ]+)") do
-      named = named or id == detail
-    end
-    if not named then
-      return {status = "absent"}
-    end
-  end
-  if (own(index, "zfs-csi:group") ~= nil) ~= (what == "group") then
-    return {status = what == "group" and "absent" or "grouped", dataset = index}
-  end
-  local members = datasets(text)
-  local errno = zfs.check.destroy(index)
-  if errno ~= 0 then
-    return {status = errno == EBUSY and "busy" or "failed", dataset = index, errno = errno}
-  end
-  for _, m in ipairs(members) do
-    errno = zfs.check.destroy({m.dataset .. "@" .. name, defer = true})
-    if errno ~= 0 then
-      return {status = errno == EBUSY and "busy" or "failed", dataset = m.dataset .. "@" .. name, errno = errno}
-    end
-  end
-  for _, m in ipairs(members) do
-    zfs.sync.destroy({m.dataset .. "@" .. name, defer = true})
-  end
-  errno = zfs.sync.destroy(index)
-  if errno ~= 0 then
-    return {status = "failed", dataset = index, errno = errno}
-  end
-  -- A tombstone goes with the last snapshot that it was kept for. One that cannot yet is left
-  -- to the caller.
-  local left = {}
-  for _, m in ipairs(members) do
-    if own(m.dataset, "zfs-csi:deleted") ~= nil then
-      local status = remove(m.dataset, true).status
-      if status ~= "deleted" and status ~= "buried" then
-        left[#left + 1] = m.dataset
-      end
-    end
-  end
-  return {status = "deleted", dataset = index, left = left}
-end
-
 local function tombstone(dataset)
   if not zfs.exists(dataset) or own(dataset, "zfs-csi:deleted") == nil then
     return {status = "absent"}
   end
   return remove(dataset, true)
 end
-
-if what == "volume" then
-  return volume(name, detail == "looked")
-elseif what == "tombstone" then
-  return tombstone(name)
-end
-return snapshots()

@@ -60,6 +60,11 @@ func NewLocal(c LocalConfig) (*Local, error) {
 	if len(c.Parents) == 0 {
 		return nil, errors.New("no parent dataset is configured")
 	}
+	for _, p := range c.Parents {
+		if err := checkParent(p); err != nil {
+			return nil, err
+		}
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -19,6 +19,9 @@ const (
 	maxGivenID = 64
 	// roomForSnapshot is what a volume's path leaves free for "@" and a snapshot's name.
 	roomForSnapshot = 50
+	// maxParent is the longest name of a parent: below it ZFS takes whatever can be a volume's ID
+	// and the name of a snapshot of it.
+	maxParent = maxDatasetName - 1 - maxVolumeID - roomForSnapshot
 )
 
 // Dataset is the full name of a filesystem or zvol, such as "tank/csi/pvc-1".
@@ -77,6 +80,15 @@ func (d Dataset) parent() Dataset {
 
 // volume returns the dataset of a volume below the parent d.
 func (d Dataset) volume(id VolumeID) Dataset { return Dataset{d.name + "/" + id.id} }
+
+// checkParent returns ErrInvalid when what is made below d could have longer names than ZFS takes.
+func checkParent(d Dataset) error {
+	if len(d.name) > maxParent {
+		return fmt.Errorf("%s: a name of %d bytes is too long for a parent, whose volumes and their snapshots need the rest; choose one of at most %d: %w",
+			d, len(d.name), maxParent, ErrInvalid)
+	}
+	return nil
+}
 
 // VolumeID names a volume: the leaf of its dataset, without pool or parent.
 // It is at most 128 bytes of letters, digits, "-", "_", "." and ":", and begins

@@ -24,11 +24,14 @@ const (
 // dataset where there is none, and marks it. Done again it changes nothing.
 //
 // Errors: ErrUnavailable when the pool is not imported, ErrNotOurs when the dataset
-// is or lies in the parent of a driver, ErrInvalid when it is a zvol or what should
-// hold it is missing, ErrPermission, ErrReadOnly.
+// is or lies in the parent of a driver, ErrInvalid when it is a zvol, its name is too long, or what
+// should hold it is missing, ErrPermission, ErrReadOnly.
 func InitParent(ctx context.Context, run Runner, driver string, parent Dataset) (ParentChange, error) {
 	if driver == "" || strings.ContainsAny(driver, "\t\n") {
 		return 0, fmt.Errorf("driver name %q: %w as a marker", driver, ErrInvalid)
+	}
+	if err := checkParent(parent); err != nil {
+		return 0, err
 	}
 	if err := needPool(ctx, run, parent.Pool()); err != nil {
 		return 0, err

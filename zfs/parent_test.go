@@ -89,3 +89,21 @@ func TestInitParent(t *testing.T) {
 		})
 	}
 }
+
+// TestLongParent: a parent is refused below which ZFS would not take every name.
+func TestLongParent(t *testing.T) {
+	fits := MustParseDataset("tank/" + strings.Repeat("p", maxParent-len("tank/")))
+	long := MustParseDataset(fits.name + "p")
+	for parent, want := range map[Dataset]error{fits: nil, long: ErrInvalid} {
+		if _, err := NewLocal(LocalConfig{Driver: "ours", Parents: []Dataset{parent}}); !errors.Is(err, want) {
+			t.Errorf("a store on a parent of %d bytes: error %v, want %v", len(parent.name), err, want)
+		}
+		answers := map[string]Result{"zpool list -Hp -o name,health tank": refuses("cannot open 'tank': no such pool")}
+		if want == nil {
+			want = ErrUnavailable // It is looked for.
+		}
+		if _, err := InitParent(t.Context(), &recorded{answers: answers}, "ours", parent); !errors.Is(err, want) {
+			t.Errorf("init of a parent of %d bytes: error %v, want %v", len(parent.name), err, want)
+		}
+	}
+}

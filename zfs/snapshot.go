@@ -106,7 +106,7 @@ func (s *Snapshot) fullName() string { return s.Of.Dataset.name + "@" + s.ID.lea
 
 // source is what a snapshot's properties tell of a volume at the moment it was taken. The
 // properties of all snapshots that one command takes are the same, so each holds a text with
-// all the sources: "<guid>:<size>:<flag>:<volume ID>", with spaces between. delete.lua
+// all the sources: "<guid>:<size>:<flag>:<volume ID>", with spaces between. delete_snapshot.lua
 // reads it too.
 type source struct {
 	id VolumeID

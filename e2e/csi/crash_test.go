@@ -2,8 +2,6 @@ package csi_test
 
 import (
 	"fmt"
-	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,23 +9,16 @@ import (
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
-// crashes tells TestCrashes to leave no operation out: all of them take half an hour in emulation.
-const crashes = "ZFS_CSI_CRASHES"
-
 // TestCrashes lets the driver die before and after each command of an operation. Then another one is
 // started, and the call is repeated, or never repeated: what was there is there and whole, what the call
 // made is there, or can be deleted, and in the end the pool holds nothing. No point is left out.
 func TestCrashes(t *testing.T) {
-	chosen, kinds := operations(), []kind{dataset, zvol}
-	if os.Getenv(crashes) != "all" {
-		// Of all that a volume is made by, and of all deletions, the ones with most to lose.
-		chosen = slices.DeleteFunc(chosen, func(op operation) bool { return op.name != "restore" && op.name != "delete a source with a snapshot" })
-		kinds = kinds[:1]
-	}
+	// Of all that a volume is made by, and of all deletions, the ones with most to lose.
+	chosen := unlessAll(operations(), "restore", "delete a source with a snapshot")
 	var mu sync.Mutex
 	points := 0
 	t.Run("points", func(t *testing.T) {
-		for _, k := range kinds {
+		for _, k := range faultyKinds() {
 			t.Run(k.name, func(t *testing.T) {
 				s := newStackOn(t, 1)
 				for _, op := range chosen {

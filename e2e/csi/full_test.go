@@ -83,7 +83,7 @@ func TestOutOfSpace(t *testing.T) {
 
 // faultyKinds are the kinds of volumes that the tests of faults are made with.
 func faultyKinds() []kind {
-	if allFaults() {
+	if exhaustive() {
 		return []kind{dataset, zvol}
 	}
 	return []kind{dataset}

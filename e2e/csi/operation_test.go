@@ -2,7 +2,6 @@ package csi_test
 
 import (
 	"context"
-	"os"
 	"slices"
 	"strings"
 
@@ -65,14 +64,9 @@ func operations() []operation {
 	}
 }
 
-// faults tells the tests of faults to leave no operation out, which takes an hour in emulation.
-const faults = "ZFS_CSI_FAULTS"
-
-func allFaults() bool { return os.Getenv(faults) == "all" }
-
 // unlessAll returns those of the operations that the names are of, unless nothing is to be left out.
 func unlessAll(all []operation, names ...string) []operation {
-	if allFaults() {
+	if exhaustive() {
 		return all
 	}
 	return slices.DeleteFunc(all, func(op operation) bool { return !slices.Contains(names, op.name) })

@@ -128,7 +128,7 @@ func TestSuspendedMeanwhile(t *testing.T) {
 				s.inTurn(k, chosen, func(op operation) {
 					s.goesAwayAt(k, op, 1)
 					// Once more, later in the operation, where it can be taken back.
-					for n := 2; allFaults() && len(op.made) > 0; n++ {
+					for n := 2; exhaustive() && len(op.made) > 0; n++ {
 						for id := range op.made {
 							s.remove(id)
 						}
