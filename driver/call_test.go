@@ -125,3 +125,27 @@ func TestPanic(t *testing.T) {
 		t.Errorf("the log does not tell of the panic:\n%s", log)
 	}
 }
+
+// TestGetMeanwhile asks for a volume that is there and does not have its mark yet: while it is being made
+// nobody can tell, and afterwards it is somebody else's.
+func TestGetMeanwhile(t *testing.T) {
+	s, g := gated(t, "Create", driver.Config{StopTimeout: deadline})
+	s.store.Intercept = func(op string, id zfs.VolumeID) error {
+		if op == "Get" {
+			return zfs.ErrNotOurs
+		}
+		return g.pass(op, id)
+	}
+	made := make(chan error)
+	go func() {
+		_, err := s.CreateVolume(s.context(), request("pvc-1", mib, mount("")))
+		made <- err
+	}()
+	<-g.entered
+	_, err := s.ControllerGetVolume(s.context(), &csi.ControllerGetVolumeRequest{VolumeId: "pvc-1"})
+	s.want(err, codes.Aborted, "pvc-1")
+	close(g.open)
+	s.want(<-made, codes.OK)
+	_, err = s.ControllerGetVolume(s.context(), &csi.ControllerGetVolumeRequest{VolumeId: "pvc-1"})
+	s.want(err, codes.FailedPrecondition)
+}
