@@ -25,6 +25,9 @@ TESTFLAGS ?=
 STEPS ?= 1000
 SEED ?=
 
+# In how many random histories the power is cut.
+N ?= 5
+
 # In emulation everything is several times slower. The machine's own deadline comes
 # after go test's, which tells more: it shows where the tests hang.
 REAL_TIMEOUT ?= 40m
@@ -67,6 +70,11 @@ soak: machine build ## random histories on real ZFS: make soak STEPS=5000, and S
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_DEADLINE=10000h \
 		$(MACHINE) run -- go test -count=1 -timeout=0 -v -run TestOnPools $(TESTFLAGS) -exec '$(MACHINE) exec' \
 		./e2e/history -steps=$(STEPS) $(if $(SEED),-rapid.seed=$(SEED))
+
+.PHONY: power-test
+power-test: machine build ## cut the power in random histories (two minutes each): make power-test N=20, and SEED=…
+	ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_POWER=$(MACHINE) \
+		go test -count=1 -timeout=0 -v -run=TestPower ./e2e/history -rounds=$(N) $(if $(SEED),-rapid.seed=$(SEED))
 
 .PHONY: demo
 demo: machine build ## see the main job done on real ZFS, as a story

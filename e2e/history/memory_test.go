@@ -32,10 +32,10 @@ func (m *memory) fresh(testing.TB) {
 	m.store.DeviceDir = m.t.TempDir()
 }
 
-func (m *memory) config(testing.TB) driver.Config {
+func (m *memory) serve(_ testing.TB, socket string) (*service.Service, error) {
 	c := config(m.store)
 	c.Mounter, c.StopTimeout = m.mounts, m.patience()
-	return c
+	return service.Start(c, socket)
 }
 
 func (m *memory) test() testing.TB        { return m.t }
@@ -78,8 +78,9 @@ func (m *memory) Settled(t testing.TB) {
 	}
 }
 
-func (m *memory) Write(t testing.TB, id zfs.VolumeID, text string) {
+func (m *memory) Write(t testing.TB, id zfs.VolumeID, text string) error {
 	m.must(t, m.store.Write(id, []byte(text)))
+	return nil
 }
 
 func (m *memory) Read(t testing.TB, id zfs.VolumeID) string {

@@ -26,6 +26,8 @@ func verbs() []verb {
 		{"sh", "sh 'COMMAND'", "Run a shell command in the machine that " + machineVariable + " names.", shVerb},
 		{"shell", "shell", "A shell for a person, in that machine or in a fresh one that ends with it. The program\nthat " + binaryVariable + " names is in its PATH.", shellVerb},
 		{"push", "push SRC DST", "Copy a file into that machine.", pushVerb},
+		{"forward", "forward HERE THERE", "Make a unix socket of that machine one of this computer, until the machine ends.", forwardVerb},
+		{"power", "power", "Resume a machine of one's own and print its folder. At each line of input its power is\ncut, which prints off, and it is booted from its disk, which prints on. It ends with the input.", powerVerb},
 		{"up", "up", "Leave a machine running, for quick work: eval \"$(machine up)\", then\ngo test -exec \"machine exec\" and machine sh; at last machine down.", upVerb},
 		{"down", "down [FOLDER… | --all]", "End machines that up left running: that of " + machineVariable + ", or those named.", downVerb},
 	}

@@ -109,6 +109,11 @@ func (m *monitor) migrated(ctx context.Context) error {
 	}
 }
 
+// connect plugs the machine's network in or out.
+func (m *monitor) connect(in bool) error {
+	return m.do("set_link", map[string]any{"name": "net", "up": in}, nil)
+}
+
 // sshPort asks which port of 127.0.0.1 QEMU was given for the machine's sshd.
 func (m *monitor) sshPort() (int, error) {
 	var text string
