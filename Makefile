@@ -9,9 +9,14 @@ ZFS ?= 2.3
 export ZFS
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The container image: its name, as in the chart's values, and the archive that make image writes.
+IMAGE ?= zfs-csi/zfs-csi:$(VERSION)
+IMAGE_ARCHIVE := bin/image.tar
 GOLANGCI_LINT_VERSION := v2.15.0
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/zfs-csi
 LINT := $(CACHE)/tools/golangci-lint-$(GOLANGCI_LINT_VERSION)-$(shell go env GOVERSION)
+HELM_VERSION := v3.22.0
+HELM := $(CACHE)/tools/helm-$(HELM_VERSION)-$(shell go env GOVERSION)
 MACHINE := $(CURDIR)/bin/machine
 
 # The race detector needs a C compiler.
@@ -21,12 +26,24 @@ RACE := $(if $(shell command -v "$$(go env CC)"),-race)
 PACKAGES ?= ./...
 TESTFLAGS ?=
 
+# The tests that are run exhaustively.
+RUN ?= TestCrashes|TestDeleteOrders
+
 # How many steps random histories have in all, and what they follow from; without, a new one.
 STEPS ?= 1000
 SEED ?=
 
 # In how many random histories the power is cut.
 N ?= 5
+
+# Of the storage suite: which specs, how many at once, for how long in one call (3h, say; the
+# next call goes on), and whether to run again what is done.
+FOCUS ?=
+PROCS ?= 2
+LIMIT ?= 0
+AGAIN ?=
+SPECS = $(CURDIR)/bin/specs -suite $(CURDIR)/bin/suite.test -ginkgo $(CURDIR)/bin/ginkgo -sources $(CURDIR)/e2e/cluster/suite \
+	-results $(CURDIR)/bin/e2e -focus '$(FOCUS)' -procs $(PROCS) -limit $(LIMIT) $(if $(AGAIN),-again)
 
 # In emulation everything is several times slower. The machine's own deadline comes
 # after go test's, which tells more: it shows where the tests hang.
@@ -35,7 +52,7 @@ export ZFS_CSI_DEADLINE ?= 45m
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  Variables: ZFS=2.1|2.3|2.4 (now $(ZFS)), PACKAGES=./zfs/..., TESTFLAGS="-v -run Clone"'
 
@@ -43,10 +60,19 @@ help: ## this list
 build: ## the driver: bin/zfs-csi
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/zfs-csi ./cmd/zfs-csi
 
-.PHONY: machine
-machine: ## build and save the machine with ZFS, if it is not in the cache yet
+.PHONY: image
+image: build ## the container image, built without a registry: bin/image.tar
 	@go build -buildvcs=false -o $(MACHINE) ./e2e/machine
+	@$(MACHINE) image bin/zfs-csi $(IMAGE) $(IMAGE_ARCHIVE)
+	@echo "$(IMAGE) is in $(IMAGE_ARCHIVE); docker load, kind load image-archive and ctr images import take it"
+
+.PHONY: machine
+machine: machine-program ## build and save the machine with ZFS, if it is not in the cache yet
 	@$(MACHINE) build
+
+.PHONY: machine-program
+machine-program:
+	@go build -buildvcs=false -o $(MACHINE) ./e2e/machine
 
 .PHONY: test
 test: check-fmt vet test-host test-zfs ## all tests, on real ZFS too
@@ -60,10 +86,10 @@ test-zfs: machine build ## all tests again, on real ZFS
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi \
 		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) $(TESTFLAGS) -exec '$(MACHINE) exec' $(PACKAGES)
 
-.PHONY: crash-test
-crash-test: machine build ## let the driver die at each command of each operation, on real ZFS (half an hour)
-	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_CRASHES=all \
-		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) -v -run=TestCrashes -exec '$(MACHINE) exec' ./e2e/csi
+.PHONY: test-exhaustive
+test-exhaustive: machine build ## all that test-zfs leaves out of e2e/csi in emulation (an hour): RUN=TestCrashes for a part
+	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_EXHAUSTIVE=1 ZFS_CSI_DEADLINE=3h \
+		$(MACHINE) run -- go test -count=1 -timeout=2h -v -run='$(RUN)' $(TESTFLAGS) -exec '$(MACHINE) exec' ./e2e/csi
 
 .PHONY: soak
 soak: machine build ## random histories on real ZFS: make soak STEPS=5000, and SEED=… to repeat one
@@ -84,6 +110,28 @@ demo: machine build ## see the main job done on real ZFS, as a story
 .PHONY: vm-shell
 vm-shell: machine build ## a shell in a fresh machine with ZFS and the driver in its PATH
 	@ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi $(MACHINE) shell
+
+.PHONY: cluster
+cluster: machine-program ## a shell with kubectl and helm, and a fresh cluster of one node on real ZFS
+	@$(MACHINE) shell --cluster
+
+.PHONY: cluster-test
+cluster-test: machine-program ## the cluster itself: the node is ready, pods run, a service answers
+	@cd e2e/cluster && CGO_ENABLED=0 $(MACHINE) run --cluster -- go test -count=1 -trimpath -buildvcs=false -v ./smoke
+
+.PHONY: e2e
+e2e: machine-program e2e-programs ## Kubernetes' storage suite, as far as it is not done: make e2e FOCUS='pvc data source' AGAIN=1
+	@$(MACHINE) run --cluster -- $(SPECS)
+
+.PHONY: e2e-list
+e2e-list: e2e-programs ## the specs of that suite
+	@$(SPECS) -list
+
+.PHONY: e2e-programs
+e2e-programs:
+	@echo 'building the suite (the first time this takes some minutes) …'
+	@CGO_ENABLED=0 go -C e2e/cluster test -c -trimpath -buildvcs=false -ldflags='-s -w' -o $(CURDIR)/bin/suite.test ./suite
+	@CGO_ENABLED=0 go -C e2e/cluster build -trimpath -buildvcs=false -o $(CURDIR)/bin/ ./specs github.com/onsi/ginkgo/v2/ginkgo
 
 .PHONY: vet
 vet:
@@ -108,6 +156,21 @@ $(LINT):
 	@work="$$(mktemp -d $(@D)/build-XXXXXX)"; trap 'rm -rf "$$work"' EXIT; \
 	GOBIN="$$work" CGO_ENABLED=0 go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION); \
 	mv "$$work/golangci-lint" $@
+
+.PHONY: lint-chart
+lint-chart: build $(HELM) ## the Helm chart and the examples, without a cluster
+	ZFS_CSI_HELM=$(HELM) ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi go test -count=1 ./e2e/chart
+
+.PHONY: helm
+helm: $(HELM) ## Helm, built once (some minutes) and kept in the cache folder
+	@echo $(HELM)
+
+$(HELM):
+	@echo "building helm $(HELM_VERSION), once …"
+	@mkdir -p $(@D)
+	@work="$$(mktemp -d $(@D)/build-XXXXXX)"; trap 'rm -rf "$$work"' EXIT; \
+	GOBIN="$$work" CGO_ENABLED=0 go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION); \
+	mv "$$work/helm" $@
 
 .PHONY: clean
 clean: ## remove what was built here; the machine stays in the cache folder

@@ -43,6 +43,11 @@ type Config struct {
 	StopTimeout time.Duration
 	// Mounter is the mount table; that of this machine if nil.
 	Mounter Mounter
+	// Registration makes the driver known to the kubelet; nil where a registrar beside it does.
+	Registration *Registration
+	// ExpandOnNode has volumes grow by NodeExpandVolume alone. The resizer of Kubernetes calls the
+	// controller of one node, whichever has the volume.
+	ExpandOnNode bool
 }
 
 // The forms of names in the CSI specification: GetPluginInfoResponse.name, and a

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -28,6 +29,8 @@ const thawTimeout = time.Minute
 // socket's path, with or without "unix://" before it. It returns nil after a stop
 // in which all ended.
 //
+// As soon as calls are answered, and until ctx ends, it offers the driver to the kubelet, if it is to.
+//
 // At the start it finishes what an earlier process left: before the first call it lets
 // filesystems go on that were at rest for a clone, and beside the calls it sweeps the store, which it repeats now and then.
 func (d *Driver) Serve(ctx context.Context, endpoint string) error {
@@ -47,9 +50,22 @@ func (d *Driver) Serve(ctx context.Context, endpoint string) error {
 	d.running.Go(func() { d.sweep(ctx) })
 
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
+	var serving sync.WaitGroup
+	serving.Go(func() { served <- server.Serve(listener) })
+	defer serving.Wait() // It removes the socket, also where it has only begun when the driver stops.
 	d.config.Log.InfoContext(ctx, "serving", "driver", d.config.Name, "version", d.config.Version,
 		"node", d.config.NodeID, "endpoint", listener.Addr().String())
+	if d.config.Registration != nil {
+		wait, err := d.register(ctx, listener.Addr().String())
+		if err != nil {
+			cancel()
+			return errors.Join(err, d.stop(server))
+		}
+		defer func() {
+			cancel()
+			wait()
+		}()
+	}
 	select {
 	case err := <-served:
 		return fmt.Errorf("serve on %q: %w", endpoint, err)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -189,5 +190,30 @@ func TestIdentity(t *testing.T) {
 	controller, err := s.ControllerGetCapabilities(s.context(), &csi.ControllerGetCapabilitiesRequest{})
 	if err != nil || len(controller.GetCapabilities()) != 13 {
 		t.Errorf("ControllerGetCapabilities: %v, %v", controller, err)
+	}
+}
+
+// TestExpandOnNode: the controller then does not offer to grow volumes, and the node still does.
+func TestExpandOnNode(t *testing.T) {
+	for _, onNode := range []bool{false, true} {
+		s := &service{T: t, store: fake.New(tank)}
+		s.start(driver.Config{ExpandOnNode: onNode, StopTimeout: deadline})
+		controller, err := s.ControllerGetCapabilities(s.context(), &csi.ControllerGetCapabilitiesRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		offered := slices.ContainsFunc(controller.GetCapabilities(), func(c *csi.ControllerServiceCapability) bool {
+			return c.GetRpc().GetType() == csi.ControllerServiceCapability_RPC_EXPAND_VOLUME
+		})
+		node, err := s.NodeGetCapabilities(s.context(), &csi.NodeGetCapabilitiesRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		onTheNode := slices.ContainsFunc(node.GetCapabilities(), func(c *csi.NodeServiceCapability) bool {
+			return c.GetRpc().GetType() == csi.NodeServiceCapability_RPC_EXPAND_VOLUME
+		})
+		if offered == onNode || !onTheNode {
+			t.Errorf("ExpandOnNode %t: the controller offers it: %t, the node: %t", onNode, offered, onTheNode)
+		}
 	}
 }

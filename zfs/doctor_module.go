@@ -13,6 +13,15 @@ import (
 // oldest is the oldest release of OpenZFS that the driver is tested with.
 var oldest = release{2, 1}
 
+// Tools looks at the module and the tools alone, which starts one command.
+func (d Doctor) Tools(ctx context.Context) []Finding {
+	findings, loaded := d.module()
+	if loaded {
+		findings = append(findings, d.versions(ctx))
+	}
+	return findings
+}
+
 // module looks for the kernel module and its control device.
 func (d Doctor) module() (findings []Finding, loaded bool) {
 	text, err := os.ReadFile(d.path("sys/module/zfs/version"))
@@ -50,7 +59,7 @@ func (d Doctor) versions(ctx context.Context) Finding {
 	result, err := d.ask(ctx, Command{Name: "zfs", Args: []string{"version"}})
 	if err != nil {
 		return Finding{check, Fault, "zfs version could not be run: " + err.Error(),
-			"install the user tools (Debian and Ubuntu: zfsutils-linux)"}
+			"install the user tools where they are looked for (Debian and Ubuntu: zfsutils-linux)"}
 	}
 	var tools, module string
 	for line := range strings.Lines(string(result.Stdout)) {
@@ -71,10 +80,10 @@ func (d Doctor) versions(ctx context.Context) Finding {
 		return Finding{Check: check, Message: fmt.Sprintf("%s, which goes with the module's %s", tools, module)}
 	case user.major != kernel.major || user.before(oldest):
 		return Finding{check, Fault, fmt.Sprintf("%s does not go with the module's %s", tools, module),
-			fmt.Sprintf("use tools of version %s, such as the node's own", kernel)}
+			fmt.Sprintf("use tools of version %s, such as the node's own (in a container: --host-root)", kernel)}
 	default:
 		return Finding{check, Warning, fmt.Sprintf("%s, and the module is %s", tools, module),
-			fmt.Sprintf("this works as a rule; tools of version %s are the safe choice", kernel)}
+			fmt.Sprintf("this works as a rule; tools of version %s, such as the node's own (in a container: --host-root), are the safe choice", kernel)}
 	}
 }
 

@@ -46,15 +46,27 @@ type Runner interface {
 type Exec struct {
 	// Log takes a line for each command, with its duration.
 	Log *slog.Logger
+	// Root, if not empty, is where the root of another system is mounted, such as that of the node in a
+	// container: its tools are run, with that folder as their root. All they have to be given are names and
+	// pipes, which mean the same there.
+	Root string
 }
 
 // Run implements Runner.
 func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
+	path, err := e.Find(c.Name)
+	if err != nil {
+		return Result{}, fmt.Errorf("run %s: %w", c, err)
+	}
 	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, c.Name, c.Args...)
+	cmd := exec.CommandContext(ctx, path, c.Args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "LANGUAGE=C")
 	// A signal for the driver's process group is not for commands: they run to their end.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Chroot: e.Root}
+	if e.Root != "" {
+		cmd.Dir = "/"
+		cmd.Env = append(cmd.Env, "PATH="+strings.Join(toolFolders, ":"))
+	}
 	cmd.Stdin = c.Stdin
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if c.Stdout != nil {
@@ -62,7 +74,7 @@ func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
 	}
 
 	start := time.Now()
-	err := cmd.Run()
+	err = cmd.Run()
 	result := Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), ExitCode: -1}
 	if cmd.ProcessState != nil {
 		result.ExitCode = cmd.ProcessState.ExitCode()

@@ -27,11 +27,13 @@ var errFaults = errors.New("the machine is not fit to serve volumes: see the lin
 func check(ctx context.Context, call invocation) error {
 	doctor := zfs.Doctor{Root: "/"}
 	machine := node{root: "/", look: exec.LookPath, user: os.Geteuid()}
+	var tools zfs.Exec
 	output := format("text")
 	var parents datasets
 	f := newFlags("check", checkHelp, call)
 	f.driverName(&doctor.Driver)
 	f.parents(&parents)
+	f.hostRoot(&tools.Root)
 	f.StringVar(&machine.kubelet, "kubelet-dir", "/var/lib/kubelet", "the kubelet's `FOLDER`")
 	f.DurationVar(&doctor.Patience, "patience", 20*time.Second, "the `TIME` that each ZFS command gets")
 	f.Var(&output, "output", "text or json: the `FORMAT` of the findings; -o for short")
@@ -41,7 +43,8 @@ func check(ctx context.Context, call invocation) error {
 		return err
 	}
 	doctor.Parents = parents
-	doctor.Runner = zfs.Exec{Log: newLog()}
+	tools.Log = newLog()
+	doctor.Runner, machine.find, machine.hostRoot = tools, tools.Find, tools.Root
 
 	findings := append(machine.examine(), doctor.Examine(ctx)...)
 	if len(parents) == 0 {

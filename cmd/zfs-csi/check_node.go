@@ -17,12 +17,14 @@ import (
 type node struct {
 	// root is where /proc and the kubelet's folder are; "/" but for tests.
 	root string
-	// look finds a program as exec.LookPath does.
-	look func(string) (string, error)
+	// look finds a program as exec.LookPath does, and find one of ZFS.
+	look, find func(string) (string, error)
 	// user is the effective user ID.
 	user int
 	// kubelet is the kubelet's folder.
 	kubelet string
+	// hostRoot is where the root of the node is mounted, if it is.
+	hostRoot string
 }
 
 // examine makes each check once.
@@ -30,6 +32,9 @@ func (n node) examine() []zfs.Finding {
 	var findings []zfs.Finding
 	for _, look := range []func() zfs.Finding{n.checkUser, n.checkPrograms, n.checkFormats, n.checkPropagation} {
 		findings = append(findings, look())
+	}
+	if n.hostRoot != "" {
+		findings = append(findings, n.checkHostRoot())
 	}
 	return findings
 }
@@ -46,9 +51,9 @@ func (n node) checkUser() zfs.Finding {
 // checkPrograms looks for the programs without which there are no volumes.
 func (n node) checkPrograms() zfs.Finding {
 	const check = "programs"
-	if missing := n.missing("zfs", "zpool"); len(missing) > 0 {
+	if missing := missing(n.find, "zfs", "zpool"); len(missing) > 0 {
 		return zfs.Finding{Check: check, Severity: zfs.Fault, Message: "missing: " + strings.Join(missing, ", "),
-			Advice: "install them and see that they are in PATH (Debian and Ubuntu: zfsutils-linux)"}
+			Advice: "install them and see that they are in PATH, or below --host-root (Debian and Ubuntu: zfsutils-linux)"}
 	}
 	return zfs.Finding{Check: check, Message: "zfs and zpool are there"}
 }
@@ -56,17 +61,17 @@ func (n node) checkPrograms() zfs.Finding {
 // checkFormats looks for the programs that fsType ext4 and xfs need.
 func (n node) checkFormats() zfs.Finding {
 	const check = "programs for fsType ext4 and xfs"
-	if missing := n.missing("blkid", "mkfs.ext4", "e2fsck", "resize2fs", "mkfs.xfs", "xfs_repair", "xfs_growfs"); len(missing) > 0 {
+	if missing := missing(n.look, "blkid", "mkfs.ext4", "e2fsck", "resize2fs", "mkfs.xfs", "xfs_repair", "xfs_growfs"); len(missing) > 0 {
 		return zfs.Finding{Check: check, Severity: zfs.Warning, Message: "missing: " + strings.Join(missing, ", "),
 			Advice: "install them if StorageClasses use fsType (Debian and Ubuntu: util-linux, e2fsprogs, xfsprogs)"}
 	}
 	return zfs.Finding{Check: check, Message: "they are there"}
 }
 
-func (n node) missing(programs ...string) []string {
+func missing(look func(string) (string, error), programs ...string) []string {
 	var missing []string
 	for _, program := range programs {
-		if _, err := n.look(program); err != nil {
+		if _, err := look(program); err != nil {
 			missing = append(missing, program)
 		}
 	}
@@ -100,6 +105,23 @@ func (n node) checkPropagation() zfs.Finding {
 				"; in a pod: mountPropagation: Bidirectional for the kubelet's folder"}
 	}
 	return zfs.Finding{Check: check, Message: fmt.Sprintf("%s, which holds %s, is shared", mount.Mountpoint, n.kubelet)}
+}
+
+// checkHostRoot looks whether what the node unmounts is unmounted below the host root too: else a
+// volume that was in use when the container started stays busy as long as it runs.
+func (n node) checkHostRoot() zfs.Finding {
+	const check = "host root"
+	mount, err := n.mountOf(n.hostRoot)
+	switch {
+	case err != nil:
+		return zfs.Finding{Check: check, Severity: zfs.Warning, Message: "the mounts could not be read: " + err.Error(),
+			Advice: "see /proc/self/mountinfo"}
+	case !strings.Contains(mount.Optional, "master:") && !strings.Contains(mount.Optional, "shared:"):
+		return zfs.Finding{Check: check, Severity: zfs.Fault,
+			Message: fmt.Sprintf("%s, which holds %s, does not follow the node's mounts: volumes would stay busy after they are unmounted", mount.Mountpoint, n.hostRoot),
+			Advice:  "in a pod: mountPropagation: HostToContainer for the node's root; elsewhere: mount --make-rslave " + mount.Mountpoint}
+	}
+	return zfs.Finding{Check: check, Message: fmt.Sprintf("%s, which holds %s, follows the node's mounts", mount.Mountpoint, n.hostRoot)}
 }
 
 // mountOf returns the mount that path lies on.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -52,6 +53,30 @@ func TestPropagation(t *testing.T) {
 	}
 }
 
+func TestHostRoot(t *testing.T) {
+	for mounts, test := range map[string]struct {
+		severity zfs.Severity
+		says     string
+	}{
+		sharedRoot + "42 25 254:0 / /host rw - ext4 /dev/vda rw\n":                    {zfs.Fault, "/host, which holds /host, does not follow"},
+		privateRoot + "42 25 254:0 / /host rw master:1 - ext4 /dev/vda rw\n":          {zfs.Fine, "/host, which holds /host, follows"},
+		privateRoot + "42 25 254:0 / /host rw shared:3 master:1 - ext4 /dev/vda rw\n": {zfs.Fine, "follows"},
+		"": {zfs.Warning, "no mount holds"},
+	} {
+		root := t.TempDir()
+		makeFolder(t, filepath.Join(root, "proc/self"))
+		if err := os.WriteFile(filepath.Join(root, "proc/self/mountinfo"), []byte(mounts), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		n := node{root: root, hostRoot: "/host", look: exec.LookPath, find: exec.LookPath}
+		findings := n.examine()
+		got := findings[len(findings)-1]
+		if got.Check != "host root" || got.Severity != test.severity || !strings.Contains(got.Message, test.says) {
+			t.Errorf("%s: %s: %s, want %s: %s of\n%s", got.Severity, got.Check, got.Message, test.severity, test.says, mounts)
+		}
+	}
+}
+
 func makeFolder(t *testing.T, path string) {
 	t.Helper()
 	if err := os.MkdirAll(path, 0o755); err != nil {
@@ -60,12 +85,15 @@ func makeFolder(t *testing.T, path string) {
 }
 
 func TestProgramsAndUser(t *testing.T) {
-	n := node{root: t.TempDir(), user: 1000, kubelet: "/var/lib/kubelet", look: func(name string) (string, error) {
-		if slices.Contains([]string{"zpool", "mkfs.xfs"}, name) {
-			return "", errors.New("not in PATH")
+	allBut := func(missing string) func(string) (string, error) {
+		return func(name string) (string, error) {
+			if name == missing {
+				return "", errors.New("not in PATH")
+			}
+			return "/sbin/" + name, nil
 		}
-		return "/sbin/" + name, nil
-	}}
+	}
+	n := node{root: t.TempDir(), user: 1000, kubelet: "/var/lib/kubelet", look: allBut("mkfs.xfs"), find: allBut("zpool")}
 	var lines []string
 	for _, f := range n.examine() {
 		lines = append(lines, f.Severity.String()+" "+f.Check+": "+f.Message)

@@ -53,8 +53,13 @@ func TestCommandLine(t *testing.T) {
 		"twice a parent":    {args: []string{"serve", "--parent", "tank/a,tank/b", "--parent", "tank/a"}, code: exitUsage, stderr: "named twice"},
 		"bad environment":   {args: []string{"serve"}, env: map[string]string{"ZFS_CSI_STOP_TIMEOUT": "soon"}, code: exitUsage, stderr: `ZFS_CSI_STOP_TIMEOUT="soon"`},
 		"bad format":        {args: []string{"check", "-o", "yaml"}, code: exitUsage, stderr: "neither text nor json"},
+		"no such address":   {args: []string{"serve", "--parent", "tank/a", "--http-address", "127.0.0.1:99999"}, code: exitFailed, stderr: "--http-address"},
+		"kubelet of none":   {args: []string{"serve", "--parent", "tank/a", "--kubelet-endpoint", "/csi.sock"}, code: exitUsage, stderr: "--kubelet-registration-dir"},
+		"no such root":      {args: []string{"tree", "--parent", "tank/a", "--host-root", "/nowhere"}, code: exitFailed, stderr: "/nowhere"},
 		"argument too much": {args: []string{"check", "tank"}, code: exitUsage, stderr: `"tank"`},
 		"init of nothing":   {args: []string{"init"}, code: exitUsage, stderr: "no dataset is named"},
+		"init of no size":   {args: []string{"init", "--pool-file", "/a/b", "--pool-size", "20GB", "tank/csi"}, code: exitUsage, stderr: "such as 20Gi"},
+		"init of two pools": {args: []string{"init", "--pool-file", "/a/b", "tank/csi", "fast/csi"}, code: exitUsage, stderr: "there is one dataset"},
 		"init of a dash":    {args: []string{"init", "--", "-r"}, code: exitUsage, stderr: "begins with a dash"},
 	} {
 		t.Run(name, func(t *testing.T) {

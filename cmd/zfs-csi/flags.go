@@ -126,6 +126,13 @@ func (f *flags) parents(parents *datasets) {
 		"Give it several times, or with commas, for several: the first is the default")
 }
 
+// hostRoot adds --host-root.
+func (f *flags) hostRoot(root *string) {
+	f.StringVar(root, "host-root", "", "where the node's root is mounted, as a `FOLDER` such as /host: zfs and zpool, and they alone,\n"+
+		"are then the node's own, which always go with its module. What the node unmounts has to vanish there\n"+
+		"(in a pod: mountPropagation: HostToContainer), or volumes stay busy. Empty: those in PATH")
+}
+
 // logs adds --log-format and --log-level, and returns what makes the logger after parse.
 func (f *flags) logs(level slog.Level) func() *slog.Logger {
 	form := format("text")

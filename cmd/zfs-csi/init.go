@@ -15,17 +15,22 @@ there is none (mountpoint=none, canmount=off), and marks it with the driver's na
 in the user property zfs-csi:driver. An existing filesystem keeps its properties and its
 contents. Done again it changes nothing. A dataset that belongs to another driver is refused.
 
-The pool has to be there: for a trial, make one in a file:
+The pool has to be there, or, for a trial, is made in a file and imported from it:
 
-  truncate -s 10G /var/tmp/tank.img
-  zpool create tank /var/tmp/tank.img
-  zfs-csi init tank/csi
+  zfs-csi init --pool-file /var/lib/zfs-csi/pool.img --pool-size 20Gi tank/csi
+
+This makes the file and the pool where there is neither, imports the pool where only the file is
+there, as after a start of the machine, and does nothing where the pool is imported from this file.
+A file or a pool that it did not make is left alone, with an error.
 `
 
 func initParents(ctx context.Context, call invocation) error {
-	var driverName string
+	var driverName, hostRoot string
+	pool := zfs.PoolFile{}
 	f := newFlags("init", initHelp, call)
 	f.driverName(&driverName)
+	f.hostRoot(&hostRoot)
+	f.poolFile(&pool)
 	newLog := f.logs(slog.LevelWarn)
 	if err := f.parse(math.MaxInt); err != nil {
 		return err
@@ -39,7 +44,18 @@ func initParents(ctx context.Context, call invocation) error {
 	if len(parents) == 0 {
 		return f.wrong(errors.New("no dataset is named"))
 	}
-	run := zfs.Exec{Log: newLog()}
+	run := zfs.Exec{Log: newLog(), Root: hostRoot}
+	if pool.Path != "" {
+		if len(parents) > 1 {
+			return f.wrong(errors.New("with --pool-file there is one dataset, whose name begins with the pool's"))
+		}
+		pool.Runner, pool.Pool = run, parents[0].Pool()
+		change, err := pool.Ensure(ctx)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(call.stdout, sayPoolChange(change, pool))
+	}
 	for _, parent := range parents {
 		change, err := zfs.InitParent(ctx, run, driverName, parent)
 		if err != nil {

@@ -21,15 +21,15 @@ func (l lines) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// await waits for the line that says something.
-func (l lines) await(t *testing.T, says string) {
+// await waits for the line that says something, and returns it.
+func (l lines) await(t *testing.T, says string) string {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	for {
 		select {
 		case line := <-l:
 			if strings.Contains(line, says) {
-				return
+				return line
 			}
 		case <-deadline:
 			t.Fatalf("the log does not say %q", says)

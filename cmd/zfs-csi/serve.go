@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/zfs-csi/zfs-csi/driver"
 	"github.com/zfs-csi/zfs-csi/zfs"
@@ -15,58 +16,50 @@ namespace whose mounts the kubelet sees. On SIGTERM or SIGINT it takes no new ca
 and ends when the running ones have.
 
 A parent that is missing, or whose pool is not imported, stops nothing: calls that
-need it are answered UNAVAILABLE until it is there. While another process serves one of
+need it are answered UNAVAILABLE until it is there; /readyz then says no, but /healthz
+yes, since no restart brings a pool back. While another process serves one of
 the parents on this machine, it waits for that to end.
 `
 
-func serve(ctx context.Context, call invocation) error {
-	var (
-		config   driver.Config
-		endpoint string
-		lockDir  string
-		parents  datasets
-	)
-	hostname, err := os.Hostname()
-	if err != nil {
-		hostname = "" // then --node-id is needed
-	}
-	f := newFlags("serve", serveHelp, call)
-	f.StringVar(&endpoint, "endpoint", "unix:///run/zfs-csi/csi.sock",
-		"the `SOCKET` to serve on, as unix:///path; its folder is made when needed")
-	f.driverName(&config.Name)
-	f.StringVar(&config.NodeID, "node-id", hostname, "this node's `NAME` in Kubernetes")
-	f.parents(&parents)
-	f.StringVar(&lockDir, "lock-dir", "/run/zfs-csi",
-		"the `FOLDER` of the locks that keep a second process off the parents; in a container: the node's")
-	newLog := f.logs(0)
-	f.DurationVar(&config.StopTimeout, "stop-timeout", driver.DefaultStopTimeout,
-		"the `TIME` that running calls get to end when the driver stops")
-	f.also["endpoint"] = []string{"CSI_ENDPOINT"}
-	f.also["node-id"] = []string{"NODE_ID", "KUBE_NODE_NAME"}
-	if err := f.parse(0); err != nil {
-		return err
-	}
-	switch {
-	case len(parents) == 0:
-		return f.wrong(errors.New("no --parent is given: name the dataset that holds the volumes (zfs-csi init makes one)"))
-	case config.NodeID == "":
-		return f.wrong(errors.New("no --node-id is given, and this machine has no host name"))
-	}
+// toolsPatience is how long the start waits for zfs version, which asks no pool.
+const toolsPatience = 5 * time.Second
 
-	config.Version = buildVersion()
-	config.Log = newLog()
-	store, err := zfs.NewLocal(zfs.LocalConfig{
-		Driver: config.Name, Parents: parents, Runner: zfs.Exec{Log: config.Log}, Log: config.Log,
-	})
+// options are the flags of serve.
+type options struct {
+	driver.Config
+	parents                        datasets
+	endpoint, lockDir, httpAddress string
+	tools                          zfs.Exec
+}
+
+func serve(ctx context.Context, call invocation) error {
+	o, err := parseOptions(call)
 	if err != nil {
 		return err
 	}
-	config.Store = store
-	d, err := driver.New(config)
+	if o.httpAddress != "" {
+		stop, err := serveHealth(ctx, o.httpAddress, o.endpoint, o.Log)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	store, err := zfs.NewLocal(zfs.LocalConfig{Driver: o.Name, Parents: o.parents, Runner: o.tools, Log: o.Log})
 	if err != nil {
 		return err
 	}
-	release, err := lockParents(ctx, lockDir, parents, config.Log)
+	o.Store = store
+	d, err := driver.New(o.Config)
+	if err != nil {
+		return err
+	}
+	doctor := zfs.Doctor{Runner: o.tools, Root: "/", Patience: toolsPatience}
+	for _, found := range doctor.Tools(ctx) {
+		if found.Severity != zfs.Fine {
+			o.Log.WarnContext(ctx, found.Check+": "+found.Message, "advice", found.Advice)
+		}
+	}
+	release, err := lockParents(ctx, o.lockDir, o.parents, o.Log)
 	if errors.Is(err, context.Canceled) {
 		return nil // Stopped while it waited.
 	}
@@ -74,6 +67,56 @@ func serve(ctx context.Context, call invocation) error {
 		return err
 	}
 	defer release()
-	config.Log.InfoContext(ctx, "starting", "version", config.Version, "parents", parents.String())
-	return d.Serve(ctx, endpoint)
+	o.Log.InfoContext(ctx, "starting", "version", o.Version, "parents", o.parents.String())
+	return d.Serve(ctx, o.endpoint)
+}
+
+func parseOptions(call invocation) (*options, error) {
+	o := &options{}
+	hostname, err := os.Hostname()
+	if err != nil {
+		hostname = "" // then --node-id is needed
+	}
+	var registration driver.Registration
+	f := newFlags("serve", serveHelp, call)
+	f.StringVar(&o.endpoint, "endpoint", "unix:///run/zfs-csi/csi.sock",
+		"the `SOCKET` to serve on, as unix:///path; its folder is made when needed")
+	f.driverName(&o.Name)
+	f.StringVar(&o.NodeID, "node-id", hostname, "this node's `NAME` in Kubernetes")
+	f.parents(&o.parents)
+	f.StringVar(&o.lockDir, "lock-dir", "/run/zfs-csi",
+		"the `FOLDER` of the locks that keep a second process off the parents; in a container: the node's")
+	f.hostRoot(&o.tools.Root)
+	f.StringVar(&registration.Dir, "kubelet-registration-dir", "",
+		"the kubelet's `FOLDER` of sockets to register plugins by, /var/lib/kubelet/plugins_registry as a rule;\n"+
+			"empty: node-driver-registrar registers the driver, or nobody does")
+	f.StringVar(&registration.Endpoint, "kubelet-endpoint", "",
+		"the `SOCKET` that the kubelet is told, where it sees that of --endpoint at another path")
+	f.StringVar(&o.httpAddress, "http-address", "",
+		"the `ADDRESS` to serve /healthz and /readyz on over HTTP, such as :9809; empty: they are not served")
+	f.BoolVar(&o.ExpandOnNode, "expand-on-node", false,
+		"grow volumes on their node alone, when a pod uses them: for a cluster of several\nnodes, where the resizer reaches the controller of one")
+	newLog := f.logs(0)
+	f.DurationVar(&o.StopTimeout, "stop-timeout", driver.DefaultStopTimeout,
+		"the `TIME` that running calls get to end when the driver stops")
+	f.also["endpoint"] = []string{"CSI_ENDPOINT"}
+	f.also["node-id"] = []string{"NODE_ID", "KUBE_NODE_NAME"}
+	if err := f.parse(0); err != nil {
+		return nil, err
+	}
+	switch {
+	case len(o.parents) == 0:
+		return nil, f.wrong(errors.New("no --parent is given: name the dataset that holds the volumes (zfs-csi init makes one)"))
+	case o.NodeID == "":
+		return nil, f.wrong(errors.New("no --node-id is given, and this machine has no host name"))
+	case registration.Dir == "" && registration.Endpoint != "":
+		return nil, f.wrong(errors.New("--kubelet-endpoint is of no use without --kubelet-registration-dir"))
+	}
+	if registration.Dir != "" {
+		o.Registration = &registration
+	}
+	o.Version = buildVersion()
+	o.Log = newLog()
+	o.tools.Log = o.Log
+	return o, nil
 }

@@ -25,8 +25,10 @@ and below each snapshot what was made of it. It changes nothing.
 func tree(ctx context.Context, call invocation) error {
 	output := format("text")
 	var parents datasets
+	var hostRoot string
 	f := newFlags("tree", treeHelp, call)
 	f.parents(&parents)
+	f.hostRoot(&hostRoot)
 	f.Var(&output, "output", "text or json: the `FORMAT`; -o for short")
 	f.Var(&output, "o", "short for --output")
 	newLog := f.logs(slog.LevelWarn)
@@ -36,7 +38,7 @@ func tree(ctx context.Context, call invocation) error {
 	if len(parents) == 0 {
 		return f.wrong(errors.New("no parent is named; name what serve is given: --parent tank/csi"))
 	}
-	run := zfs.Exec{Log: newLog()}
+	run := zfs.Exec{Log: newLog(), Root: hostRoot}
 	var roots []*zfs.Node
 	for _, p := range parents {
 		root, err := zfs.Lineage(ctx, run, p)

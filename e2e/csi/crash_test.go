@@ -3,7 +3,6 @@ package csi_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -65,15 +64,12 @@ func operations() []operation {
 	}
 }
 
-// crashes tells TestCrashes to leave no operation out: all of them take half an hour in emulation.
-const crashes = "ZFS_CSI_CRASHES"
-
 // TestCrashes lets the driver die before and after each command of an operation. Then another one is
 // started, and the call is repeated, or never repeated: what was there is there and whole, what the call
 // made is there, or can be deleted, and in the end the pool holds nothing. No point is left out.
 func TestCrashes(t *testing.T) {
 	chosen, kinds := operations(), []kind{dataset, zvol}
-	if os.Getenv(crashes) != "all" {
+	if !exhaustive() {
 		// Of all that a volume is made by, and of all deletions, the ones with most to lose.
 		chosen = slices.DeleteFunc(chosen, func(op operation) bool { return op.name != "restore" && op.name != "delete a source with a snapshot" })
 		kinds = kinds[:1]

@@ -19,3 +19,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+// exhaustive tells that nothing is to be left out, which in emulation takes an hour.
+func exhaustive() bool { return os.Getenv("ZFS_CSI_EXHAUSTIVE") != "" }

@@ -13,7 +13,8 @@ import (
 
 // TestDeleteOrders deletes families of volumes in every order. After each deletion each
 // volume that is left holds what it held; in the end the pool holds nothing and its
-// space is what it was. A family is made once, and its pool taken back to that for each order.
+// space is what it was. A family is made once, and its pool taken back to that for each order. Of
+// filesystems on zvols, which for ZFS are zvols, it tries the first and the last order only, unless all is to be tried.
 func TestDeleteOrders(t *testing.T) {
 	for _, f := range []struct {
 		name   string
@@ -30,7 +31,11 @@ func TestDeleteOrders(t *testing.T) {
 				before := s.spaces()
 				family := f.build(s, k)
 				rewind := s.pools[0].Checkpoint(t)
-				for i, order := range f.orders {
+				orders := f.orders
+				if k.onZvol() && !exhaustive() {
+					orders = [][]int{orders[0], orders[len(orders)-1]}
+				}
+				for i, order := range orders {
 					t.Run(fmt.Sprint(order), func(t *testing.T) {
 						s := s.sub(t)
 						if i > 0 {

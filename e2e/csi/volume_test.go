@@ -79,7 +79,8 @@ func (s *stack) publish(id string, k kind) string {
 func (s *stack) unpublish(ids ...string) {
 	s.Helper()
 	for _, id := range ids {
-		s.must(s.Unpublish(s.ctx(), id, service.PlaceIn(s.dir, id)))
+		// A command that another test starts just now holds all that is open, for a moment.
+		s.eventually(id+" is unpublished", func() error { return s.Unpublish(s.ctx(), id, service.PlaceIn(s.dir, id)) })
 	}
 }
 

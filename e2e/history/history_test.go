@@ -55,8 +55,11 @@ func run(t *rapid.T, s storage, dir string, taken func()) {
 			taken()
 		}
 	}
-	for more := true; more; more = h.machine != nil && h.machine.cuts < cuts {
-		t.Repeat(actions)
+	t.Repeat(actions)
+	if h.machine != nil {
+		for end := h.machine.ofRound + cutsOfRound; h.machine.cuts < end; {
+			t.Repeat(actions)
+		}
 	}
 	h.close()
 	h.ended = true

@@ -51,6 +51,8 @@ type machine struct {
 	// usual is how long the last call of a kind took.
 	usual          map[string]time.Duration
 	cuts, underWay int
+	// ofRound is how many cuts there were when the round began.
+	ofRound int
 }
 
 var parents = []string{"power-1/csi", "power-2/csi"}

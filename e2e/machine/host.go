@@ -28,8 +28,11 @@ const (
 	qemuOldest = 10
 )
 
-// hostTools maps a program, or a file, to the package that brings it.
-var hostTools = []struct{ path, pkg string }{
+// hostTool is a program, or a file, and the package that brings it.
+type hostTool struct{ path, pkg string }
+
+// machineTools make and run the machine.
+var machineTools = []hostTool{
 	{"qemu-img", "qemu-utils"},
 	{"mmdebstrap", "mmdebstrap"},
 	{"mkfs.ext4", "e2fsprogs"},
@@ -97,27 +100,31 @@ func qemuServes(version string) bool {
 
 // missing lists the packages to install; QEMU is apart, since Debian 12 has a
 // new enough one only in its backports.
-func missing(ctx context.Context) (packages []string, qemu bool, err error) {
-	for _, tool := range hostTools {
+func missing(ctx context.Context, tools []hostTool) (packages []string, qemu bool, err error) {
+	for _, tool := range tools {
 		if filepath.IsAbs(tool.path) {
 			_, err = os.Stat(tool.path)
 		} else {
 			_, err = exec.LookPath(tool.path)
 		}
-		if err != nil && tool.pkg != "qemu-utils" {
+		switch {
+		case tool.pkg == "qemu-utils":
+			version, versionErr := qemuVersion(ctx)
+			if versionErr != nil {
+				return nil, false, versionErr
+			}
+			qemu = err != nil || !qemuServes(version)
+		case err != nil:
 			packages = append(packages, tool.pkg)
-		} else if err != nil {
-			qemu = true
 		}
 	}
-	version, err := qemuVersion(ctx)
-	return packages, qemu || !qemuServes(version), err
+	return packages, qemu, nil
 }
 
-// install brings the missing packages, from a source and package lists of its
+// install brings the packages of those tools that are missing, from a source and package lists of its
 // own, so that other sources of the host can neither fail it nor be changed by it.
-func install(ctx context.Context, cache Cache) error {
-	packages, qemu, err := missing(ctx)
+func install(ctx context.Context, cache Cache, tools []hostTool) error {
+	packages, qemu, err := missing(ctx, tools)
 	if err != nil || len(packages) == 0 && !qemu {
 		return err
 	}
@@ -126,11 +133,14 @@ func install(ctx context.Context, cache Cache) error {
 		return err
 	}
 	defer lock.Close()
-	if packages, qemu, err = missing(ctx); err != nil || len(packages) == 0 && !qemu {
+	if packages, qemu, err = missing(ctx, tools); err != nil || len(packages) == 0 && !qemu {
 		return err
 	}
 	if os.Geteuid() != 0 {
-		return fmt.Errorf("this computer lacks %s (or QEMU %d); run as root, or install them", strings.Join(packages, ", "), qemuOldest)
+		if qemu {
+			packages = append(packages, fmt.Sprintf("QEMU %d or newer", qemuOldest))
+		}
+		return fmt.Errorf("this computer lacks %s; run as root, or install them", strings.Join(packages, ", "))
 	}
 	host, err := findHost(ctx)
 	if err != nil {
@@ -141,7 +151,54 @@ func install(ctx context.Context, cache Cache) error {
 	})
 }
 
-func (h Host) install(ctx context.Context, packages []string, qemu bool) (err error) {
+func (h Host) install(ctx context.Context, packages []string, qemu bool) error {
+	suites := []string{h.Suite}
+	qemuFrom := h.Suite
+	if h.Suite == "bookworm" {
+		qemuFrom = "bookworm-backports"
+		suites = append(suites, qemuFrom)
+	}
+	return h.withLists(ctx, suites, func(dir string, options []string) error {
+		apt := func(args ...string) error {
+			own := append(append([]string{}, options...), "-o", "DPkg::Lock::Timeout=300", "-y", "--no-install-recommends")
+			return apt(ctx, dir, filepath.Join(dir, "apt.log"), append(own, args...)...)
+		}
+		if len(packages) > 0 {
+			if err := apt(append([]string{"install", "debian-archive-keyring"}, packages...)...); err != nil {
+				return err
+			}
+		}
+		if qemu {
+			return apt("install", "-t", qemuFrom, "qemu-system-x86", "qemu-utils")
+		}
+		return nil
+	})
+}
+
+// fetch downloads packages of a suite, whichever this computer has installed, into a
+// new folder that the caller removes.
+func (h Host) fetch(ctx context.Context, suite, log string, packages []string) (archives string, err error) {
+	archives, err = os.MkdirTemp("", "zfs-csi-packages-")
+	if err != nil {
+		return "", fmt.Errorf("make a folder for packages: %w", err)
+	}
+	err = h.withLists(ctx, []string{suite}, func(dir string, options []string) error {
+		status := filepath.Join(dir, "status")
+		if err := os.WriteFile(status, nil, 0o644); err != nil {
+			return fmt.Errorf("fetch packages: %w", err)
+		}
+		own := append(append([]string{}, options...), "-o", "Dir::State::status="+status, "-o", "APT::Sandbox::User=root", "download")
+		return apt(ctx, archives, log, append(own, packages...)...)
+	})
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(archives))
+	}
+	return archives, nil
+}
+
+// withLists calls work with a folder of its own, and with the options that make apt use
+// fresh lists of the suites' packages there, and no other source of the host.
+func (h Host) withLists(ctx context.Context, suites []string, work func(dir string, options []string) error) (err error) {
 	dir, err := os.MkdirTemp("", "zfs-csi-apt-")
 	if err != nil {
 		return fmt.Errorf("make a folder for package lists: %w", err)
@@ -153,34 +210,22 @@ func (h Host) install(ctx context.Context, packages []string, qemu bool) (err er
 	if err := os.Chmod(dir, 0o755); err != nil { // apt reads it as a user of its own
 		return fmt.Errorf("open a folder to apt: %w", err)
 	}
-	suites := []string{h.Suite}
-	qemuFrom := h.Suite
-	if h.Suite == "bookworm" {
-		qemuFrom = "bookworm-backports"
-		suites = append(suites, qemuFrom)
-	}
 	source := filepath.Join(dir, "debian.sources")
 	if err := h.sources(source, suites...); err != nil {
 		return err
 	}
-	apt := func(args ...string) error {
-		own := []string{"-o", "Dir::Etc::SourceList=" + source, "-o", "Dir::Etc::SourceParts=/dev/null",
-			"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"), "-o", "Dir::Cache::pkgcache=",
-			"-o", "Dir::Cache::srcpkgcache=", "-o", "DPkg::Lock::Timeout=300", "-y", "--no-install-recommends"}
-		cmd := exec.CommandContext(ctx, "apt-get", append(own, args...)...)
-		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
-		return tool(ctx, filepath.Join(dir, "apt.log"), cmd)
-	}
-	if err := apt("update"); err != nil {
+	options := []string{"-o", "Dir::Etc::SourceList=" + source, "-o", "Dir::Etc::SourceParts=/dev/null",
+		"-o", "Dir::State::Lists=" + filepath.Join(dir, "lists"), "-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache="}
+	if err := apt(ctx, dir, filepath.Join(dir, "apt.log"), append(append([]string{}, options...), "update")...); err != nil {
 		return err
 	}
-	if len(packages) > 0 {
-		if err := apt(append([]string{"install", "debian-archive-keyring"}, packages...)...); err != nil {
-			return err
-		}
-	}
-	if qemu {
-		return apt("install", "-t", qemuFrom, "qemu-system-x86", "qemu-utils")
-	}
-	return nil
+	return work(dir, options)
+}
+
+// apt runs apt-get in dir to its end, with its output in log.
+func apt(ctx context.Context, dir, log string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "apt-get", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C")
+	return tool(ctx, log, cmd)
 }

@@ -1,6 +1,9 @@
 package main
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 func TestQEMUServes(t *testing.T) {
 	for version, want := range map[string]bool{
@@ -18,6 +21,23 @@ func TestReleaseFromEnv(t *testing.T) {
 		release, err := releaseFromEnv()
 		if release.Suite != suite || (err != nil) != (suite == "") {
 			t.Errorf("ZFS=%q: %+v, %v", value, release, err)
+		}
+	}
+}
+
+func TestMissing(t *testing.T) {
+	packages, qemu, err := missing(t.Context(), []hostTool{
+		{"sh", "dash"}, {"no-such-program", "one"}, {"/no/such/file", "two"}, {"/etc/os-release", "base-files"},
+	})
+	if err != nil || qemu || !slices.Equal(packages, []string{"one", "two"}) {
+		t.Errorf("missing %v, QEMU %v, %v", packages, qemu, err)
+	}
+}
+
+func TestImageRefuses(t *testing.T) {
+	for _, args := range [][]string{nil, {"bin/zfs-csi", "zfs-csi/zfs-csi:v1"}, {"bin/driver", "zfs-csi/zfs-csi:v1", "image.tar"}} {
+		if code, err := imageVerb(t.Context(), args); code != 2 || err == nil {
+			t.Errorf("image %q: code %d, %v", args, code, err)
 		}
 	}
 }

@@ -131,10 +131,14 @@ func buildRoot(ctx context.Context, image Image, host Host, release Release, roo
 	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
 	cmd.Env = append(plainEnvironment(), "TMPDIR="+image.dir)
 	cmd.Env = append(cmd.Env, buildEnvironment...)
-	// Mounts it makes are seen by it alone, and its end is the end of all it
-	// started: nothing can be left behind, not even by a kill -9.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Cloneflags: syscall.CLONE_NEWPID}
+	isolate(cmd)
 	return tool(ctx, log, cmd)
+}
+
+// isolate keeps the mounts that cmd makes to itself, and makes its end the end of all it
+// started: nothing can be left behind, not even by a kill -9.
+func isolate(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Cloneflags: syscall.CLONE_NEWPID}
 }
 
 // plainEnvironment is what a build may know of its caller: a make above it, for

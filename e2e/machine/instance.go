@@ -24,7 +24,8 @@ type Instance struct {
 	lock     *os.File // keeps sweep away; held by whoever made the folder, and by QEMU
 	Hardware Hardware
 	ImageDir string
-	Port     int
+	Port     int           // of this computer; sshd's
+	APIPort  int           `json:",omitempty"` // of this computer; the API server's
 	PID      int           // QEMU's
 	Lasting  bool          // it outlives the program that started it
 	dead     chan struct{} // closed at QEMU's end; nil when another process started it
@@ -209,16 +210,22 @@ func (i *Instance) resume(ctx context.Context, state string) error {
 		return err
 	}
 	_, err = i.output(ctx, fmt.Sprintf("date -s @%d.%09d >/dev/null", time.Now().Unix(), time.Now().Nanosecond()))
-	return err
-}
-
-// listen notes the port and makes the machine known to openInstance.
-func (i *Instance) listen(control *monitor) error {
-	port, err := control.sshPort()
-	if err != nil {
+	if err != nil || i.Hardware.Cluster == "" {
 		return err
 	}
-	i.Port = port
+	return i.admit(ctx, time.Minute)
+}
+
+// listen notes the ports and makes the machine known to openInstance.
+func (i *Instance) listen(control *monitor) (err error) {
+	if i.Port, err = control.forwardedPort(sshdPort); err != nil {
+		return err
+	}
+	if i.Hardware.Cluster != "" {
+		if i.APIPort, err = control.forwardedPort(apiServerPort); err != nil {
+			return err
+		}
+	}
 	data, err := json.Marshal(i)
 	if err != nil {
 		return fmt.Errorf("describe the machine: %w", err)

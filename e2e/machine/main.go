@@ -20,15 +20,17 @@ type verb struct {
 
 func verbs() []verb {
 	return []verb{
-		{"build", "build", "Make sure that the machine is built and saved in the cache folder. Later calls\nfind it there. ZFS=2.1, 2.3 (the default) or 2.4 picks the version of OpenZFS.", buildVerb},
-		{"run", "run -- CMD ARGS…", "Resume a machine of one's own, run CMD on this computer with " + machineVariable + " naming\nit, and end the machine. On a computer with " + zfsDevice + " CMD runs without one.\nThe exit code is CMD's.", runVerb},
+		{"build", "build [--cluster]", "Make sure that the machine is built and saved in the cache folder. Later calls\nfind it there. ZFS=2.1, 2.3 (the default) or 2.4 picks the version of OpenZFS.\nWith --cluster it is one with Kubernetes running on it, here and below.", buildVerb},
+		{"run", "run [--cluster] -- CMD ARGS…", "Resume a machine of one's own, run CMD on this computer with " + machineVariable + " naming\nit, and end the machine. On a computer with " + zfsDevice + " CMD runs without one.\nWith --cluster KUBECONFIG names the cluster, and kubectl and helm are in the PATH.\nThe exit code is CMD's.", runVerb},
 		{"exec", "exec BINARY ARGS…", "Run a program of this computer on real ZFS, as root: for go test -exec. It gets\n" + folderVariable + ", a folder for files that back pools, and " + tokenVariable + ": pools\nnamed zfscsitest-$" + tokenVariable + "-… are destroyed afterwards if it left them.\nVariables named " + passedOn + "… and the folder testdata are handed on, and so is\nthe program that " + binaryVariable + " names.\n" + deadlineVariable + " (20m) bounds its time: after it the exit code is 124.", execVerb},
 		{"sh", "sh 'COMMAND'", "Run a shell command in the machine that " + machineVariable + " names.", shVerb},
-		{"shell", "shell", "A shell for a person, in that machine or in a fresh one that ends with it. The program\nthat " + binaryVariable + " names is in its PATH.", shellVerb},
+		{"shell", "shell [--cluster]", "A shell for a person, in that machine or in a fresh one that ends with it. The program\nthat " + binaryVariable + " names is in its PATH. With --cluster it is one of this computer, for kubectl.", shellVerb},
 		{"push", "push SRC DST", "Copy a file into that machine.", pushVerb},
 		{"forward", "forward HERE THERE", "Make a unix socket of that machine one of this computer, until the machine ends.", forwardVerb},
 		{"power", "power", "Resume a machine of one's own and print its folder. At each line of input its power is\ncut, which prints off, and it is booted from its disk, which prints on. It ends with the input.", powerVerb},
-		{"up", "up", "Leave a machine running, for quick work: eval \"$(machine up)\", then\ngo test -exec \"machine exec\" and machine sh; at last machine down.", upVerb},
+		{"image", "image BINARY NAME ARCHIVE", "Build the container image of the Dockerfile in this folder around the driver BINARY, without a\nregistry, and write it as NAME to ARCHIVE: for docker load, kind load image-archive and ctr images import.", imageVerb},
+		{"load", "load ARCHIVE…", "Bring archives of container images into the cluster on that machine.", loadVerb},
+		{"up", "up [--cluster]", "Leave a machine running, for quick work: eval \"$(machine up)\", then\ngo test -exec \"machine exec\" and machine sh; at last machine down.", upVerb},
 		{"down", "down [FOLDER… | --all]", "End machines that up left running: that of " + machineVariable + ", or those named.", downVerb},
 	}
 }

@@ -28,7 +28,7 @@ func powerVerb(ctx context.Context, _ []string) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	saved, err := findSaved(ctx, cache)
+	saved, err := findSaved(ctx, cache, false)
 	if err != nil {
 		return 1, err
 	}

@@ -13,6 +13,9 @@ import (
 type Hardware struct {
 	MemoryMB int
 	CPUs     int
+	// Cluster is the folder of the [Cluster] whose disk is the machine's second, and
+	// whose API server is reached through a port of this computer; "" for none.
+	Cluster string `json:",omitempty"`
 }
 
 // kernelArguments: mitigations cost time and protect nothing here; a panic ends
@@ -20,9 +23,9 @@ type Hardware struct {
 const kernelArguments = "console=ttyS0 quiet mitigations=off audit=0 panic=-1 net.ifnames=0 nokaslr " +
 	"no_timer_check nowatchdog systemd.show_status=0"
 
-// defaultHardware reads ZFS_CSI_MACHINE_MEMORY (megabytes) and ZFS_CSI_MACHINE_CPUS.
-func defaultHardware() (Hardware, error) {
-	hardware := Hardware{MemoryMB: 3072, CPUs: 2}
+// defaultHardware reads ZFS_CSI_MACHINE_MEMORY (megabytes; memoryMB without) and ZFS_CSI_MACHINE_CPUS.
+func defaultHardware(memoryMB int) (Hardware, error) {
+	hardware := Hardware{MemoryMB: memoryMB, CPUs: 2}
 	for name, field := range map[string]*int{
 		"ZFS_CSI_MACHINE_MEMORY": &hardware.MemoryMB,
 		"ZFS_CSI_MACHINE_CPUS":   &hardware.CPUs,
@@ -42,7 +45,7 @@ func defaultHardware() (Hardware, error) {
 
 // arguments of QEMU that a saved machine depends on.
 func (h Hardware) arguments() []string {
-	return []string{
+	arguments := []string{
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-machine", "q35,smbus=off,sata=off,usb=off,vmport=off",
 		"-accel", "tcg,thread=multi", "-cpu", "max,la57=off",
@@ -52,6 +55,10 @@ func (h Hardware) arguments() []string {
 		"-device", "virtio-rng-pci",
 		"-append", kernelArguments,
 	}
+	if h.Cluster != "" {
+		arguments = append(arguments, "-device", "virtio-blk-pci,drive=cluster")
+	}
+	return arguments
 }
 
 // command starts QEMU in the instance's folder. The paths of its sockets are
@@ -59,10 +66,16 @@ func (h Hardware) arguments() []string {
 // loses what a power cut would: cache=unsafe does not wait for the host's disk,
 // yet hands over to the host all that the guest has flushed. Only powerOff ends it.
 func (i *Instance) command(ctx context.Context, extra ...string) *exec.Cmd {
-	args := append(i.Hardware.arguments(),
+	network := "user,id=net,hostfwd=tcp:127.0.0.1:0-:" + strconv.Itoa(sshdPort)
+	args := i.Hardware.arguments()
+	if i.Hardware.Cluster != "" {
+		network += ",hostfwd=tcp:127.0.0.1:0-:" + strconv.Itoa(apiServerPort)
+		args = append(args, "-drive", "if=none,id=cluster,format=raw,readonly=on,file="+Cluster{i.Hardware.Cluster}.disk())
+	}
+	args = append(args,
 		"-kernel", i.image().kernel(), "-initrd", i.image().initrd(),
 		"-drive", "if=none,id=disk,file=disk.qcow2,format=qcow2,cache=unsafe,discard=unmap",
-		"-netdev", "user,id=net,hostfwd=tcp:127.0.0.1:0-:22",
+		"-netdev", network,
 		"-serial", "chardev:console", "-chardev", "file,id=console,path=console.log,append=on",
 		"-qmp", "unix:qmp.sock,server=on,wait=off",
 	)

@@ -114,15 +114,18 @@ func (m *monitor) connect(in bool) error {
 	return m.do("set_link", map[string]any{"name": "net", "up": in}, nil)
 }
 
-// sshPort asks which port of 127.0.0.1 QEMU was given for the machine's sshd.
-func (m *monitor) sshPort() (int, error) {
+// sshdPort is sshd's in the machine.
+const sshdPort = 22
+
+// forwardedPort asks which port of 127.0.0.1 QEMU was given for a port of the machine.
+func (m *monitor) forwardedPort(port int) (int, error) {
 	var text string
 	if err := m.do("human-monitor-command", map[string]any{"command-line": "info usernet"}, &text); err != nil {
 		return 0, err
 	}
-	found := regexp.MustCompile(`TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)`).FindStringSubmatch(text)
+	found := regexp.MustCompile(fmt.Sprintf(`TCP\[HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+%d\s`, port)).FindStringSubmatch(text)
 	if found == nil {
-		return 0, fmt.Errorf("QEMU forwards no port: %q", text)
+		return 0, fmt.Errorf("QEMU forwards no port to the machine's port %d: %q", port, text)
 	}
 	return strconv.Atoi(found[1])
 }

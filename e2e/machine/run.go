@@ -29,22 +29,37 @@ func hostHasZFS() bool {
 // grace is how long a program gets to end after it was asked to.
 const grace = time.Minute
 
+// clusterOption, first among a verb's arguments, asks for a machine with a cluster on it.
+const clusterOption = "--cluster"
+
+// takeCluster tells whether the arguments begin with clusterOption, and returns the others.
+func takeCluster(args []string) (bool, []string) {
+	if len(args) == 0 || args[0] != clusterOption {
+		return false, args
+	}
+	if hostHasZFS() {
+		say("this computer has %s; the cluster runs in a machine all the same, apart from what is installed here", zfsDevice)
+	}
+	return true, args[1:]
+}
+
 // runVerb runs a program of the host with a machine at its service.
 func runVerb(ctx context.Context, args []string) (int, error) {
+	cluster, args := takeCluster(args)
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
 	}
 	if len(args) == 0 {
 		return 2, errors.New("run needs a command: run -- CMD ARGS…")
 	}
-	if hostHasZFS() {
+	if hostHasZFS() && !cluster {
 		return attend(ctx, exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...), nil)
 	}
 	cache, err := openCache()
 	if err != nil {
 		return 1, err
 	}
-	saved, err := findSaved(ctx, cache)
+	saved, err := findSaved(ctx, cache, cluster)
 	if err != nil {
 		return 1, err
 	}
@@ -55,7 +70,7 @@ func runVerb(ctx context.Context, args []string) (int, error) {
 	}
 	say("%s resumed in %.1f s", filepath.Base(saved.dir), time.Since(start).Seconds())
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), args[0], args[1:]...) // attend ends it
-	cmd.Env = append(os.Environ(), machineVariable+"="+instance.dir)
+	cmd.Env = append(os.Environ(), instance.variables()...)
 	code, err := attend(ctx, cmd, instance.dead)
 	if !instance.alive() {
 		err = errors.Join(err, fmt.Errorf("%w; its console says:\n%s", errMachineEnded, lastLines(instance.console(), 30)))

@@ -23,21 +23,34 @@ type Saved struct {
 func (s Saved) disk() string  { return filepath.Join(s.dir, "disk.qcow2") }
 func (s Saved) state() string { return filepath.Join(s.dir, "state") }
 
-// findSaved returns the saved machine of a release, building it, its image and
-// the host's tools as far as they are missing.
-func findSaved(ctx context.Context, cache Cache) (Saved, error) {
+const (
+	machineMemory = 3072 // megabytes
+	// clusterMemory: of it Kubernetes takes a quarter, and as much is for what runs on it.
+	clusterMemory = 4096
+)
+
+// findSaved returns the saved machine of a release, with a cluster running on it or
+// without, building it, its image and the host's tools as far as they are missing.
+func findSaved(ctx context.Context, cache Cache, withCluster bool) (Saved, error) {
 	release, err := releaseFromEnv()
 	if err != nil {
 		return Saved{}, err
 	}
-	hardware, err := defaultHardware()
+	memory := machineMemory
+	if withCluster {
+		memory = clusterMemory
+		if release.Suite != clusterSuite {
+			return Saved{}, fmt.Errorf("ZFS=%s is on Debian %s, whose packages are too old for the cluster; 2.3 and 2.4 serve", release.ZFS, release.Suite)
+		}
+	}
+	hardware, err := defaultHardware(memory)
 	if err != nil {
 		return Saved{}, err
 	}
 	if runtime.GOARCH != "amd64" {
 		return Saved{}, fmt.Errorf("the machine is built for amd64, and this computer is %s", runtime.GOARCH)
 	}
-	if err := install(ctx, cache); err != nil {
+	if err := install(ctx, cache, machineTools); err != nil {
 		return Saved{}, err
 	}
 	image, err := findImage(ctx, cache, release)
@@ -48,8 +61,20 @@ func findSaved(ctx context.Context, cache Cache) (Saved, error) {
 	if err != nil {
 		return Saved{}, err
 	}
-	sum := key(image.dir, qemu, hardware.arguments(), assetText("warm.sh"))
-	name := fmt.Sprintf("saved-zfs%s-%s-%s", release.ZFS, release.Suite, sum)
+	kind := "saved"
+	if withCluster {
+		cluster, err := findCluster(ctx, cache)
+		if err != nil {
+			return Saved{}, err
+		}
+		hardware.Cluster = cluster.dir
+		kind = "saved-cluster"
+	}
+	inputs := []any{image.dir, qemu, hardware.arguments(), assetText("warm.sh")}
+	if withCluster {
+		inputs = append(inputs, hardware.Cluster, clusterStartText())
+	}
+	name := fmt.Sprintf("%s-zfs%s-%s-%s", kind, release.ZFS, release.Suite, key(inputs...))
 	saved := Saved{image: image, hardware: hardware}
 	saved.dir, err = cache.entry(ctx, name, func(ctx context.Context, dir string) error {
 		return save(ctx, cache, Saved{dir: dir, image: image, hardware: hardware})
@@ -78,6 +103,11 @@ func save(ctx context.Context, cache Cache, saved Saved) (err error) {
 		return err
 	}); err != nil {
 		return fmt.Errorf("%w; the console says:\n%s", err, lastLines(instance.console(), 20))
+	}
+	if saved.hardware.Cluster != "" {
+		if err := instance.startCluster(ctx); err != nil {
+			return err
+		}
 	}
 	return step(ctx, "save it", nil, func(ctx context.Context) error {
 		return instance.freeze(ctx, control, saved)

@@ -46,21 +46,29 @@ func attendRemote(ctx context.Context, cmd *exec.Cmd) (int, error) {
 	return exitCode(err), notExit(err)
 }
 
-// shellVerb gives a person a shell, in the current machine or in a fresh one.
-func shellVerb(ctx context.Context, _ []string) (int, error) {
+// shellVerb gives a person a shell: in the current machine or in a fresh one, or with
+// clusterOption on this computer, at a cluster's service.
+func shellVerb(ctx context.Context, args []string) (int, error) {
 	if os.Getenv(machineVariable) == "" {
+		cluster, _ := takeCluster(args)
 		self, err := os.Executable()
 		if err != nil {
 			return 1, fmt.Errorf("find this program: %w", err)
 		}
-		if hostHasZFS() {
+		if hostHasZFS() && !cluster {
 			return 1, fmt.Errorf("this computer has %s: any shell will do", zfsDevice)
+		}
+		if cluster {
+			return runVerb(ctx, []string{clusterOption, "--", self, "shell", clusterOption})
 		}
 		return runVerb(ctx, []string{self, "shell"})
 	}
 	instance, err := current()
 	if err != nil {
 		return 1, err
+	}
+	if len(args) > 0 && args[0] == clusterOption {
+		return instance.hostShell()
 	}
 	if with := os.Getenv(binaryVariable); with != "" {
 		if err := instance.push(ctx, with, "/usr/local/bin/"+filepath.Base(with)); err != nil {
@@ -106,8 +114,9 @@ func forwardVerb(ctx context.Context, args []string) (int, error) {
 }
 
 // buildVerb makes sure that a saved machine exists.
-func buildVerb(ctx context.Context, _ []string) (int, error) {
-	if hostHasZFS() {
+func buildVerb(ctx context.Context, args []string) (int, error) {
+	cluster, _ := takeCluster(args)
+	if hostHasZFS() && !cluster {
 		say("this computer has %s: no machine is needed", zfsDevice)
 		return 0, nil
 	}
@@ -116,7 +125,7 @@ func buildVerb(ctx context.Context, _ []string) (int, error) {
 		return 1, err
 	}
 	start := time.Now()
-	saved, err := findSaved(ctx, cache)
+	saved, err := findSaved(ctx, cache, cluster)
 	if err != nil {
 		return 1, err
 	}
@@ -125,12 +134,13 @@ func buildVerb(ctx context.Context, _ []string) (int, error) {
 }
 
 // upVerb leaves a machine running.
-func upVerb(ctx context.Context, _ []string) (int, error) {
+func upVerb(ctx context.Context, args []string) (int, error) {
+	cluster, _ := takeCluster(args)
 	cache, err := openCache()
 	if err != nil {
 		return 1, err
 	}
-	saved, err := findSaved(ctx, cache)
+	saved, err := findSaved(ctx, cache, cluster)
 	if err != nil {
 		return 1, err
 	}
@@ -138,7 +148,10 @@ func upVerb(ctx context.Context, _ []string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	fmt.Printf("export %s=%s\n", machineVariable, instance.dir)
+	for _, variable := range instance.variables() {
+		name, value, _ := strings.Cut(variable, "=")
+		fmt.Printf("export %s=%s\n", name, quote(value))
+	}
 	return 0, nil
 }
 

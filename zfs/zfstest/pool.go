@@ -65,7 +65,7 @@ func NewPool(t testing.TB, size int64, without ...string) *Pool {
 			t.Error(err)
 		}
 	})
-	p := &Pool{Name: fmt.Sprintf("zfscsitest-%s-%d", os.Getenv(tokenVariable), serial.Add(1)), dir: dir}
+	p := &Pool{Name: newName(), dir: dir}
 	for _, name := range []string{"disk0", "disk1"} {
 		file := filepath.Join(dir, name)
 		f, err := os.Create(file)
@@ -96,6 +96,11 @@ func NewPool(t testing.TB, size int64, without ...string) *Pool {
 	})
 	Run(t, "zfs", "set", "mountpoint=none", p.Name)
 	return p
+}
+
+// newName returns a name that no other pool has.
+func newName() string {
+	return fmt.Sprintf("zfscsitest-%s-%d", os.Getenv(tokenVariable), serial.Add(1))
 }
 
 // Parent makes a dataset in the pool that can hold the volumes of a driver.

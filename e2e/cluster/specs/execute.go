@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/onsi/ginkgo/v2/types"
+)
+
+// patience is what ginkgo gets to clean up after the specs it was at.
+const patience = 5 * time.Minute
+
+// execute runs the specs that match and are not done, adds their reports to the record, and
+// tells of each as it ends.
+func (r run) execute(ctx context.Context, record Record, total int) error {
+	info, err := os.Stat(r.state())
+	var offset int64
+	if err == nil {
+		offset = info.Size()
+	}
+	log, err := os.Create(r.log())
+	if err != nil {
+		return fmt.Errorf("open a log: %w", err)
+	}
+	defer log.Close()
+	cmd := exec.Command(r.ginkgo, r.ginkgoArguments(record)...)
+	cmd.Dir = r.sources
+	cmd.Env = append(os.Environ(), "ZFS_CSI_SPECS_STATE="+r.state())
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a signal from the terminal is passed on once
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start ginkgo: %w", err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	number := 0
+	tell := func(spec types.SpecReport) {
+		number++
+		fmt.Printf("[%d/%d] %s, %.0f s: %s\n", number, total, spec.State, spec.RunTime.Seconds(), brief(spec.FullText()))
+		if spec.State.Is(types.SpecStateFailureStates) {
+			fmt.Printf("    %s\n    %s\n", strings.ReplaceAll(spec.Failure.Message, "\n", "\n    "), spec.Failure.Location)
+		}
+	}
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	var kill <-chan time.Time
+	interrupted := ctx.Done()
+	for {
+		select {
+		case err := <-ended:
+			if _, readErr := record.read(r.state(), offset, tell); readErr != nil {
+				return readErr
+			}
+			var exit *exec.ExitError
+			if number == 0 || err != nil && !errors.As(err, &exit) {
+				return fmt.Errorf("ginkgo ran no spec (%v); see %s", err, r.log())
+			}
+			return nil
+		case <-ticker.C:
+			if offset, err = record.read(r.state(), offset, tell); err != nil {
+				return err
+			}
+		case <-interrupted:
+			fmt.Printf("specs: interrupted; the specs under way are ended and cleaned up after (%s at most)\n", patience)
+			interrupted, kill = nil, time.After(patience)
+			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+				return fmt.Errorf("interrupt ginkgo: %w", err)
+			}
+		case <-kill:
+			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); err != nil {
+				return fmt.Errorf("end ginkgo: %w", err)
+			}
+		}
+	}
+}
+
+// ginkgoArguments select what is to run. Ginkgo matches expressions against the name of the
+// suite and the text of the spec, with a space between.
+func (r run) ginkgoArguments(record Record) []string {
+	limit := r.limit
+	if limit == 0 {
+		limit = 1000 * time.Hour
+	}
+	args := []string{"--procs=" + strconv.Itoa(r.procs), "--timeout=" + limit.String(), "--grace-period=" + patience.String(), "--no-color", "--poll-progress-after=10m",
+		"--focus=" + r.expression()}
+	for _, skip := range skips {
+		args = append(args, "--skip="+skip.pattern.String())
+	}
+	for _, text := range record.done() {
+		args = append(args, "--skip="+regexp.QuoteMeta(text)+"$")
+	}
+	return append(append(args, r.suite, "--"), r.suiteArguments()...)
+}
+
+// brief leaves out what is the same for every spec.
+func brief(text string) string {
+	_, after, found := strings.Cut(text, "] ")
+	if !found || !strings.HasPrefix(text, "External Storage") {
+		return text
+	}
+	return after
+}

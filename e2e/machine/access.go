@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// kubeconfig lets its reader do everything in the cluster on this machine.
+func (i *Instance) kubeconfig() string { return filepath.Join(i.dir, "kubeconfig") }
+
+// variables name the machine, and the cluster on it if there is one, to programs of this
+// computer, as NAME=VALUE.
+func (i *Instance) variables() []string {
+	all := []string{machineVariable + "=" + i.dir}
+	if i.Hardware.Cluster != "" {
+		all = append(all, "KUBECONFIG="+i.kubeconfig(), "PATH="+Cluster{i.Hardware.Cluster}.programs()+":"+os.Getenv("PATH"))
+	}
+	return all
+}
+
+// admit writes the kubeconfig of the machine, and waits until its API server answers.
+func (i *Instance) admit(ctx context.Context, patience time.Duration) error {
+	text, err := os.ReadFile(Cluster{i.Hardware.Cluster}.kubeconfig())
+	if err != nil {
+		return fmt.Errorf("let people into the cluster: %w", err)
+	}
+	own := strings.ReplaceAll(string(text), apiServerAddress(apiServerPort), apiServerAddress(i.APIPort))
+	if err := os.WriteFile(i.kubeconfig(), []byte(own), 0o600); err != nil {
+		return fmt.Errorf("let people into the cluster: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) { // asking takes from what is asked for
+		err := i.kubectl(ctx, "--request-timeout=10s", "get", "--raw=/readyz")
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("the API server is not ready after %s: %w", patience, err)
+		case <-i.dead:
+			return errMachineEnded
+		case <-time.After(pause):
+		}
+	}
+}
+
+// kubectl runs kubectl on this computer, which takes a fraction of the time it takes in the machine.
+func (i *Instance) kubectl(ctx context.Context, args ...string) error {
+	program := filepath.Join(Cluster{i.Hardware.Cluster}.programs(), "kubectl")
+	return tool(ctx, filepath.Join(i.dir, "kubectl.log"), exec.CommandContext(ctx, program, append([]string{"--kubeconfig=" + i.kubeconfig()}, args...)...))
+}
+
+// hostShell gives a person a shell on this computer with the cluster at its service.
+func (i *Instance) hostShell() (int, error) {
+	if i.Hardware.Cluster == "" {
+		return 1, fmt.Errorf("on the machine that %s names there is no cluster", machineVariable)
+	}
+	for _, variable := range i.variables() {
+		name, value, _ := strings.Cut(variable, "=")
+		if err := os.Setenv(name, value); err != nil {
+			return 1, fmt.Errorf("prepare the shell: %w", err)
+		}
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return 1, fmt.Errorf("find this program: %w", err)
+	}
+	fmt.Fprintf(os.Stderr, `
+A cluster of one node is at your service, on 127.0.0.1:%d. In another terminal:
+
+  export KUBECONFIG=%s
+  export PATH=%s:$PATH     # kubectl and helm
+  export %s=%s   # for: %s sh 'zpool list'
+
+The end of this shell (exit) ends the cluster, and what was changed in it is gone.
+
+`, i.APIPort, i.kubeconfig(), Cluster{i.Hardware.Cluster}.programs(), machineVariable, i.dir, self)
+	shell := os.Getenv("SHELL")
+	if shell == "" {
+		shell = "/bin/sh"
+	}
+	cmd := exec.Command(shell)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	ended, err := startAttached(cmd)
+	if err != nil {
+		return 1, err
+	}
+	err = <-ended
+	return exitCode(err), notExit(err)
+}
+
+// loadVerb brings archives of container images into the current cluster.
+func loadVerb(ctx context.Context, args []string) (int, error) {
+	if len(args) == 0 {
+		return 2, errors.New("load needs archives: load ARCHIVE…")
+	}
+	instance, err := current()
+	if err != nil {
+		return 1, err
+	}
+	for _, path := range args {
+		archive, err := os.Open(path)
+		if err != nil {
+			return 1, fmt.Errorf("load images: %w", err)
+		}
+		cmd := instance.ssh(ctx, []string{"-T"}, "ctr -n k8s.io images import -")
+		cmd.Stdin = archive
+		err = tool(ctx, filepath.Join(instance.dir, "ssh.log"), cmd)
+		if err := errors.Join(err, archive.Close()); err != nil {
+			return 1, fmt.Errorf("load the images of %s: %w", path, err)
+		}
+	}
+	return 0, nil
+}

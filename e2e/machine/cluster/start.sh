@@ -1,0 +1,65 @@
+# Runs in the machine before it is saved, as: sh -s PART. Starts one part of Kubernetes
+# on it; whoever calls waits in between until what was started is ready, at the full
+# speed of his computer: here each call of kubectl would take seconds. All that it needs
+# is on the second disk, mounted at /opt/cluster.
+set -eu
+export LC_ALL=C
+export PATH=/opt/cluster/bin:$PATH
+etc=/opt/cluster/etc
+unit() { # NAME TYPE ARGUMENTS…: a service of systemd; one of type notify is waited for
+	name=$1 type=$2
+	shift 2
+	echo "start $name" >/dev/console
+	systemd-run --quiet --unit="$name" --service-type="$type" --property=Restart=always --property=RestartSec=2 \
+		--property=Delegate=yes --property=KillMode=process --property=TimeoutStartSec=600 --property=OOMScoreAdjust=-999 \
+		--property=LimitNOFILE=1048576 --property=TasksMax=infinity --setenv=PATH="$PATH" "/opt/cluster/bin/$name" "$@"
+}
+
+case $1 in
+control-plane)
+	mkdir -p /opt/cluster
+	mount -t ext4 -o ro,noatime /dev/disk/by-label/cluster /opt/cluster
+	ln -sf /opt/cluster/bin/* /usr/local/bin/
+	echo /opt/cluster/lib >/etc/ld.so.conf.d/cluster.conf
+	ldconfig -X
+	modprobe -a overlay br_netfilter nf_tables nf_conntrack
+	sysctl -q -w net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1 vm.overcommit_memory=1 \
+		fs.inotify.max_user_instances=8192 fs.inotify.max_user_watches=524288 kernel.panic=10 kernel.panic_on_oops=1
+	unit etcd notify --data-dir=/var/lib/etcd --unsafe-no-fsync --log-level=warn \
+		--listen-client-urls=http://127.0.0.1:2379 --advertise-client-urls=http://127.0.0.1:2379 \
+		--listen-peer-urls=http://127.0.0.1:2380
+	unit kube-apiserver notify --etcd-servers=http://127.0.0.1:2379 --advertise-address=10.0.2.15 \
+		--service-cluster-ip-range=10.96.0.0/16 --allow-privileged=true \
+		--authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction \
+		--client-ca-file=$etc/pki/ca.crt --tls-cert-file=$etc/pki/apiserver.crt --tls-private-key-file=$etc/pki/apiserver.key \
+		--kubelet-client-certificate=$etc/pki/apiserver-kubelet-client.crt --kubelet-client-key=$etc/pki/apiserver-kubelet-client.key \
+		--service-account-issuer=https://kubernetes.default.svc \
+		--service-account-key-file=$etc/pki/service-account.key --service-account-signing-key-file=$etc/pki/service-account.key
+	;;
+images)
+	unit containerd notify --config=$etc/containerd.toml
+	echo "import the images" >/dev/console
+	ctr -n k8s.io images import /opt/cluster/images.tar >/dev/null
+	;;
+node)
+	unit kube-controller-manager exec --kubeconfig=$etc/kube-controller-manager.kubeconfig --leader-elect=false \
+		--use-service-account-credentials=true --service-account-private-key-file=$etc/pki/service-account.key \
+		--root-ca-file=$etc/pki/ca.crt --cluster-signing-cert-file=$etc/pki/ca.crt --cluster-signing-key-file=$etc/pki/ca.key \
+		--bind-address=127.0.0.1
+	unit kube-scheduler exec --kubeconfig=$etc/kube-scheduler.kubeconfig --leader-elect=false --bind-address=127.0.0.1
+	unit kubelet exec --config=$etc/kubelet.yaml --kubeconfig=$etc/kubelet.kubeconfig \
+		--node-ip=10.0.2.15 --hostname-override="$(hostname)"
+	unit kube-proxy exec --config=$etc/kube-proxy.yaml --hostname-override="$(hostname)"
+	;;
+rest)
+	# What is saved is the memory that holds something: of the files read so far keep those in
+	# use, and leave zeros where the others were.
+	sync
+	echo 1 >/proc/sys/vm/drop_caches
+	free=$(awk '$1 == "MemFree:" { print int($2 / 1024) - 300 }' /proc/meminfo)
+	mount -t tmpfs -o size=100% zeros /mnt
+	dd if=/dev/zero of=/mnt/zeros bs=1M count="$free" 2>/dev/null
+	umount /mnt
+	fstrim / || true
+	;;
+esac

@@ -1,0 +1,68 @@
+{{- define "zfs-csi.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The name of the release's objects. */}}
+{{- define "zfs-csi.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else if contains (include "zfs-csi.name" .) .Release.Name }}
+{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s" .Release.Name (include "zfs-csi.name" .) | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+
+{{/* What the pods of the DaemonSet have, and no other pod of the release: a DaemonSet takes every pod with its labels for its own. */}}
+{{- define "zfs-csi.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "zfs-csi.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: node
+{{- end }}
+
+{{- define "zfs-csi.labels" -}}
+app.kubernetes.io/name: {{ include "zfs-csi.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{/* The metadata of a cluster's class. Takes the list of the root and the class's values. */}}
+{{- define "zfs-csi.class" -}}
+{{- $root := index . 0 }}{{- $class := index . 1 -}}
+name: {{ $class.name }}
+labels:
+  {{- include "zfs-csi.labels" $root | nindent 2 }}
+  {{- with $class.labels }}{{ toYaml . | nindent 2 }}{{ end }}
+{{- end }}
+
+{{/* Takes the list of an image's values and the tag to use where they have none. */}}
+{{- define "zfs-csi.image" -}}
+{{- $image := index . 0 -}}
+{{- if $image.digest }}{{ printf "%s@%s" $image.repository $image.digest }}
+{{- else }}{{ printf "%s:%s" $image.repository (default (index . 1) $image.tag) }}
+{{- end }}
+{{- end }}
+
+{{/* The parent in the pool that is kept in a file. */}}
+{{- define "zfs-csi.fileParent" -}}
+{{ .Values.pool.file.name }}/csi
+{{- end }}
+
+{{/* All parents, with commas; the first is the default. */}}
+{{- define "zfs-csi.parents" -}}
+{{- $parents := .Values.parents }}
+{{- if .Values.pool.file.enabled }}
+{{- $parents = append $parents (include "zfs-csi.fileParent" .) }}
+{{- end }}
+{{- if not $parents }}
+{{- fail "\n\nWhere are the volumes to be kept? Name a dataset on a pool of the nodes:\n    --set 'parents={tank/csi}'\nor have a pool made in a file on each node, for a trial:\n    --set pool.file.enabled=true" }}
+{{- end }}
+{{- join "," ($parents | uniq) }}
+{{- end }}
+
+{{/* The name of a lease of leader election, as the sidecars make it of the driver's. */}}
+{{- define "zfs-csi.lease" -}}
+{{- regexReplaceAll "[^a-zA-Z0-9-]" . "-" }}
+{{- end }}

@@ -1,0 +1,233 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// PoolFile is a pool in one file of this machine, for where there is no other pool.
+//
+// What is at Path is always a whole pool: it is made in a file beside it, which gets its name when it is done. So
+// nothing that is at Path is ever written to but by ZFS, and what a power failure leaves beside it holds nothing.
+type PoolFile struct {
+	Runner Runner
+	// Path of the file. The kernel opens it by this path, from the root of the machine: in a container its folder has
+	// to be at the same path as on the machine.
+	Path string
+	// Size of the file in bytes, when it is made. It is sparse.
+	Size int64
+	// Pool is the name of the pool.
+	Pool string
+}
+
+// PoolChange tells what Ensure did.
+type PoolChange int
+
+// What Ensure did.
+const (
+	// PoolUnchanged: the pool was imported before.
+	PoolUnchanged PoolChange = iota + 1
+	// PoolImported: the file was there, and its pool is imported now.
+	PoolImported
+	// PoolCreated: the file and its pool are new.
+	PoolCreated
+)
+
+// unfinished ends the name of the file in which a pool is being made.
+const unfinished = ".zfs-csi-unfinished"
+
+// Ensure imports the pool in the file, or makes both where there is neither. Done again it changes nothing, and
+// where it was cut off, it begins anew or goes on.
+//
+// Errors: ErrNotOurs when a pool of that name is imported from elsewhere, or when the file is there and does not hold a pool
+// of that name; ErrInvalid when the file cannot be at that path; ErrNoSpace when the file could outgrow what it lies
+// on; ErrBusy when another process is at it; ErrUnavailable.
+func (p PoolFile) Ensure(ctx context.Context) (PoolChange, error) {
+	change, err := p.ensure(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("pool %s in the file %s: %w", p.Pool, p.Path, err)
+	}
+	return change, nil
+}
+
+func (p PoolFile) ensure(ctx context.Context) (PoolChange, error) {
+	if !filepath.IsAbs(p.Path) || filepath.Clean(p.Path) != p.Path {
+		return 0, fmt.Errorf("%w: it is not an absolute and plain path", ErrInvalid)
+	}
+	unlock, err := p.lock()
+	if err != nil {
+		return 0, err
+	}
+	defer unlock()
+	imported, err := p.imported(ctx)
+	if err != nil {
+		return 0, err
+	}
+	label, err := readLabel(ctx, p.Runner, p.Path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if err := p.make(ctx, imported); err != nil {
+			return 0, err
+		}
+		if label, err = readLabel(ctx, p.Runner, p.Path); err != nil {
+			return 0, err
+		}
+		return PoolCreated, p.load(ctx, label)
+	case err != nil:
+		return 0, err
+	case imported != "" && imported == label.guid:
+		return PoolUnchanged, nil
+	case imported != "":
+		return 0, p.elsewhere(imported)
+	}
+	return PoolImported, p.load(ctx, label)
+}
+
+// lock makes this process the only one that is at the files of the folder. A process that ends gives the lock back.
+func (p PoolFile) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(p.Path), 0o700); err != nil {
+		return nil, err
+	}
+	folder, err := os.Open(filepath.Dir(p.Path))
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(folder.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = folder.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%w: another process is making or importing a pool in this folder; try again when it has ended", ErrBusy)
+		}
+		return nil, fmt.Errorf("lock its folder: %w", err)
+	}
+	return func() { _ = folder.Close() }, nil // The lock goes with it.
+}
+
+// imported returns the GUID of the imported pool of that name; "" when there is none.
+func (p PoolFile) imported(ctx context.Context) (string, error) {
+	// Without a name, so that "there is none" is an answer and not an error.
+	command := Command{Name: "zpool", Args: []string{"list", "-Hp", "-o", "name,guid"}}
+	result, err := p.Runner.Run(ctx, command)
+	if err != nil {
+		return "", err
+	}
+	if err := result.fault(command); err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(result.Stdout)) {
+		name, guid, ok := strings.Cut(strings.TrimSuffix(line, "\n"), "\t")
+		if !ok {
+			return "", fmt.Errorf("%s: cannot understand %q", command, line)
+		}
+		if name == p.Pool {
+			return guid, nil
+		}
+	}
+	return "", nil
+}
+
+// make makes the file with a pool in it, which then is not imported. What is imported under the pool's name is the
+// unfinished pool of an earlier call, or nothing.
+func (p PoolFile) make(ctx context.Context, imported string) error {
+	draft := p.Path + unfinished
+	if imported == "" {
+		if err := p.makeFile(draft); err != nil {
+			return err
+		}
+		if err := p.zpool(ctx, "create", createArgs(p.Pool, draft)...); err != nil {
+			return err
+		}
+	} else if label, err := readLabel(ctx, p.Runner, draft); err != nil || label.guid != imported {
+		return p.elsewhere(imported)
+	}
+	if err := p.zpool(ctx, "export", p.Pool); err != nil {
+		return err
+	}
+	if err := os.Rename(draft, p.Path); err != nil {
+		return err
+	}
+	return syncFolder(p.Path)
+}
+
+// createArgs are those of zpool create. The pool remembers nothing outside of itself (cachefile), its file shrinks again as
+// volumes are deleted (autotrim), and it mounts nothing by itself. The rest is what volumes of containers are best made with.
+func createArgs(pool, file string) []string {
+	args := []string{"-o", "cachefile=none", "-o", "ashift=12", "-o", "autotrim=on"}
+	for _, property := range []string{"mountpoint=none", "canmount=off", "compression=lz4", "atime=off", "xattr=sa", "acltype=posix"} {
+		args = append(args, "-O", property)
+	}
+	return append(args, pool, file)
+}
+
+// makeFile makes the file that is to be the pool, or empties what an earlier call left of it: no pool is imported from
+// that, and a volume was never in it.
+func (p PoolFile) makeFile(path string) error {
+	if err := p.fits(); err != nil {
+		return err
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(file.Truncate(p.Size), file.Sync(), file.Close())
+}
+
+// fits returns an error unless the whole file would find room in its folder: a pool whose file cannot grow any
+// more stands still, with all its volumes.
+func (p PoolFile) fits() error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(p.Path), &st); err != nil {
+		return &os.PathError{Op: "statfs", Path: filepath.Dir(p.Path), Err: err}
+	}
+	const zfsMagic = 0x2fc12fc1 // ZFS_SUPER_MAGIC of OpenZFS, include/sys/fs/zfs.h
+	if st.Type == zfsMagic {
+		return fmt.Errorf("%w: the folder lies on ZFS, and a pool inside another can block both; use that pool: zfs-csi init POOL/csi", ErrInvalid)
+	}
+	if free := int64(st.Bavail) * st.Bsize; p.Size > free {
+		return fmt.Errorf("%w: the file is to have %d bytes and its folder has room for %d; choose a smaller size or another folder", ErrNoSpace, p.Size, free)
+	}
+	return nil
+}
+
+// load imports the pool in the file, which has the label.
+func (p PoolFile) load(ctx context.Context, label poolLabel) error {
+	if err := label.check(p.Pool); err != nil {
+		return err
+	}
+	// By its GUID, which no other pool has. The host ID in the label is not looked at (-f): the file is this machine's
+	// own, but a container may tell another ID than the kernel that wrote the label.
+	return p.zpool(ctx, "import", "-N", "-f", "-d", p.Path, "-o", "cachefile=none", label.guid)
+}
+
+// zpool runs a zpool command that changes something.
+func (p PoolFile) zpool(ctx context.Context, verb string, args ...string) error {
+	command := Command{Name: "zpool", Args: append([]string{verb}, args...)}
+	result, err := p.Runner.Run(ctx, command)
+	if err != nil {
+		return err
+	}
+	if err := result.fault(command, p.Pool); err != nil {
+		return fmt.Errorf("%w (the kernel opens the file by its path on the machine itself: in a container, its folder has to be at the same path)", err)
+	}
+	return nil
+}
+
+func (p PoolFile) elsewhere(guid string) error {
+	return fmt.Errorf("%w: a pool of that name is imported and is not the one in the file (its GUID is %s; zpool status %s shows its devices); "+
+		"choose another name for the pool in the file, or use that pool: zfs-csi init %s/csi", ErrNotOurs, guid, p.Pool, p.Pool)
+}
+
+// syncFolder makes the names in the folder of path last.
+func syncFolder(path string) error {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(folder.Sync(), folder.Close())
+}
