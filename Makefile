@@ -36,6 +36,9 @@ SEED ?=
 # How long clients work side by side.
 CLIENTS ?= 5m
 
+# In how many random histories the power is cut.
+N ?= 5
+
 # Of the storage suite: which specs, how many at once, for how long in one call (3h, say; the
 # next call goes on), and whether to run again what is done.
 FOCUS ?=
@@ -104,6 +107,11 @@ soak: machine build ## random histories on real ZFS: make soak STEPS=5000, and S
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_DEADLINE=10000h \
 		$(MACHINE) run -- go test -count=1 -timeout=0 -v -run TestOnPools $(TESTFLAGS) -exec '$(MACHINE) exec' \
 		./e2e/history -steps=$(STEPS) $(if $(SEED),-rapid.seed=$(SEED))
+
+.PHONY: power-test
+power-test: machine build ## cut the power in random histories (two minutes each): make power-test N=20, and SEED=…
+	ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_POWER=$(MACHINE) \
+		go test -count=1 -timeout=0 -v -run=TestPower ./e2e/history -rounds=$(N) $(if $(SEED),-rapid.seed=$(SEED))
 
 .PHONY: demo
 demo: machine build ## see the main job done on real ZFS, as a story

@@ -35,6 +35,8 @@ type shared interface {
 	storage
 	// put replaces what a published volume holds at one moment, and returns what it held before.
 	put(id zfs.VolumeID, at service.Place, text string) (before string, err error)
+	// volumes returns what the store has.
+	volumes(testing.TB) []*zfs.Volume
 	// guards tells whether the storage refuses by itself to delete a published volume of the kind. Where it
 	// does not, that is the orchestrator's duty.
 	guards(kind) bool
@@ -60,7 +62,6 @@ type crowd struct {
 	*testing.T
 	*service.Service
 	storage shared
-	store   zfs.Store
 	dir     string
 	start   time.Time
 	// pods has a lock for each volume: one pod at a time uses it.
@@ -80,10 +81,8 @@ func newCrowd(t *testing.T, s shared) *crowd {
 	for _, name := range sharedVolumes {
 		c.pods[name] = &sync.Mutex{}
 	}
-	config := s.config(t)
-	c.store = config.Store
 	var err error
-	if c.Service, err = service.Start(config, filepath.Join(c.dir, "csi.sock")); err != nil {
+	if c.Service, err = s.serve(t, filepath.Join(c.dir, "csi.sock")); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -32,10 +32,10 @@ func (m *memory) fresh(testing.TB) {
 	m.store.DeviceDir = m.t.TempDir()
 }
 
-func (m *memory) config(testing.TB) driver.Config {
+func (m *memory) serve(_ testing.TB, socket string) (*service.Service, error) {
 	c := config(m.store)
 	c.Mounter, c.StopTimeout = m.mounts, m.patience()
-	return c
+	return service.Start(c, socket)
 }
 
 func (m *memory) test() testing.TB        { return m.t }
@@ -58,11 +58,16 @@ func (m *memory) must(t testing.TB, err error) {
 	}
 }
 
-// Contents returns the volumes, which is all that the store tells of; what is held besides shows in Settled.
-func (m *memory) Contents(t testing.TB) (names []string) {
+// volumes implements shared.
+func (m *memory) volumes(t testing.TB) []*zfs.Volume {
 	volumes, err := m.store.List(t.Context())
 	m.must(t, err)
-	for _, v := range volumes {
+	return volumes
+}
+
+// Contents returns the volumes, which is all that the store tells of; what is held besides shows in Settled.
+func (m *memory) Contents(t testing.TB) (names []string) {
+	for _, v := range m.volumes(t) {
 		names = append(names, v.Dataset.String()+"\t"+v.Origin)
 	}
 	return names
@@ -78,8 +83,9 @@ func (m *memory) Settled(t testing.TB) {
 	}
 }
 
-func (m *memory) Write(t testing.TB, id zfs.VolumeID, text string) {
+func (m *memory) Write(t testing.TB, id zfs.VolumeID, text string) error {
 	m.must(t, m.store.Write(id, []byte(text)))
+	return nil
 }
 
 func (m *memory) Read(t testing.TB, id zfs.VolumeID) string {

@@ -19,9 +19,7 @@ func (c *crowd) observe() state {
 	ctx, cancel := context.WithTimeout(context.Background(), longestCall)
 	defer cancel()
 	now := state{volumes: map[string]held{}, entries: map[string]entry{}}
-	volumes, err := c.store.List(ctx)
-	c.must(err)
-	for _, v := range volumes {
+	for _, v := range c.storage.volumes(c) {
 		h := held{source: v.Source, size: v.Size, text: c.text(v.ID), mode: plain}
 		switch {
 		case v.Parent.String() == c.storage.elsewhere():

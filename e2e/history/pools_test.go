@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zfs-csi/zfs-csi/driver"
 	"github.com/zfs-csi/zfs-csi/e2e/service"
 	"github.com/zfs-csi/zfs-csi/zfs"
 	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
@@ -52,13 +51,25 @@ func (p *pools) store(t testing.TB) zfs.Store {
 	return store
 }
 
-func (p *pools) test() testing.TB                  { return p.t }
-func (p *pools) dear() bool                        { return true }
-func (p *pools) foreign() bool                     { return true }
-func (p *pools) patience() time.Duration           { return 2 * time.Minute }
-func (p *pools) fresh(t testing.TB)                { p.Fresh(t) }
-func (p *pools) config(t testing.TB) driver.Config { return config(p.store(t)) }
-func (p *pools) elsewhere() string                 { return p.parents[1].String() }
+func (p *pools) test() testing.TB        { return p.t }
+func (p *pools) dear() bool              { return true }
+func (p *pools) foreign() bool           { return true }
+func (p *pools) patience() time.Duration { return 2 * time.Minute }
+func (p *pools) fresh(t testing.TB)      { p.Fresh(t) }
+func (p *pools) elsewhere() string       { return p.parents[1].String() }
+
+// volumes implements shared.
+func (p *pools) volumes(t testing.TB) []*zfs.Volume {
+	volumes, err := p.store(t).List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return volumes
+}
+
+func (p *pools) serve(t testing.TB, socket string) (*service.Service, error) {
+	return service.Start(config(p.store(t)), socket)
+}
 
 func (p *pools) listing(t testing.TB) string {
 	args := []string{"list", "-Hr", "-t", "all", "-o", "name,origin,defer_destroy"}
@@ -84,11 +95,11 @@ func (p *pools) use(t testing.TB, id zfs.VolumeID, at service.Place) (release fu
 }
 
 // Write writes to a published volume as its pod does.
-func (p *pools) Write(t testing.TB, id zfs.VolumeID, text string) {
+func (p *pools) Write(t testing.TB, id zfs.VolumeID, text string) error {
 	target, published := p.published[id]
 	if !published {
 		p.Backend.Write(t, id, text)
-		return
+		return nil
 	}
 	f, err := os.OpenFile(file(target), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
@@ -98,6 +109,7 @@ func (p *pools) Write(t testing.TB, id zfs.VolumeID, text string) {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
+	return nil
 }
 
 // Read reads a published volume as its pod does.
