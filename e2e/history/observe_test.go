@@ -119,7 +119,9 @@ func (c *crowd) clear(now state) {
 }
 
 // id returns a volume's ID as the storage takes it.
-func (c *crowd) id(volume string) zfs.VolumeID { return zfs.VolumeIDFor(volume, zfs.MustParseDataset(c.storage.elsewhere())) }
+func (c *crowd) id(volume string) zfs.VolumeID {
+	return zfs.VolumeIDFor(volume, zfs.MustParseDataset(c.storage.elsewhere()))
+}
 
 func (c *crowd) must(err error) {
 	c.Helper()
