@@ -27,11 +27,17 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 
 # The tests that are run exhaustively.
-RUN ?= TestCrashes|TestDeleteOrders
+RUN ?= TestCrashes|TestDeleteOrders|TestFull|TestOutOfSpace|TestSuspendedMeanwhile
 
 # How many steps random histories have in all, and what they follow from; without, a new one.
 STEPS ?= 1000
 SEED ?=
+
+# How long clients work side by side.
+CLIENTS ?= 5m
+
+# In how many random histories the power is cut.
+N ?= 5
 
 # Of the storage suite: which specs, how many at once, for how long in one call (3h, say; the
 # next call goes on), and whether to run again what is done.
@@ -79,20 +85,33 @@ test-host: ## the tests that need no ZFS; the others are skipped
 	go test $(RACE) $(TESTFLAGS) $(PACKAGES)
 
 .PHONY: test-zfs
-test-zfs: machine build ## all tests again, on real ZFS
+test-zfs: machine build ## the tests that use ZFS, on real ZFS
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi \
-		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) $(TESTFLAGS) -exec '$(MACHINE) exec' $(PACKAGES)
+		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) $(TESTFLAGS) -exec '$(MACHINE) exec' \
+		$(filter-out %/e2e/chart %/e2e/machine %/e2e/story,$(shell go list $(PACKAGES)))
 
 .PHONY: test-exhaustive
 test-exhaustive: machine build ## all that test-zfs leaves out of e2e/csi in emulation (an hour): RUN=TestCrashes for a part
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_EXHAUSTIVE=1 ZFS_CSI_DEADLINE=3h \
 		$(MACHINE) run -- go test -count=1 -timeout=2h -v -run='$(RUN)' $(TESTFLAGS) -exec '$(MACHINE) exec' ./e2e/csi
 
+# The binary is static: the machine has another C library than this computer.
+.PHONY: race-test
+race-test: machine build ## sixteen clients on the same volumes, with the race detector, on real ZFS: make race-test CLIENTS=5m
+	CGO_ENABLED=1 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_DEADLINE=10000h \
+		$(MACHINE) run -- go test -race -tags=netgo,osusergo -ldflags='-linkmode=external -extldflags=-static' \
+		-count=1 -timeout=0 -v -run=TestClients -exec '$(MACHINE) exec' ./e2e/history -clients=$(CLIENTS)
+
 .PHONY: soak
 soak: machine build ## random histories on real ZFS: make soak STEPS=5000, and SEED=… to repeat one
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_DEADLINE=10000h \
 		$(MACHINE) run -- go test -count=1 -timeout=0 -v -run TestOnPools $(TESTFLAGS) -exec '$(MACHINE) exec' \
 		./e2e/history -steps=$(STEPS) $(if $(SEED),-rapid.seed=$(SEED))
+
+.PHONY: power-test
+power-test: machine build ## cut the power in random histories (two minutes each): make power-test N=20, and SEED=…
+	ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_POWER=$(MACHINE) \
+		go test -count=1 -timeout=0 -v -run=TestPower ./e2e/history -rounds=$(N) $(if $(SEED),-rapid.seed=$(SEED))
 
 .PHONY: demo
 demo: machine build ## see the main job done on real ZFS, as a story

@@ -19,12 +19,17 @@ func hold[T any](ctx context.Context, d *Driver, alone string, sources []string,
 	release, taken := d.locks.try(alone, sources...)
 	if release == nil {
 		var none T
-		return none, status.Errorf(codes.Aborted, "an operation on %q is still running; try again when it has ended", taken)
+		return none, pending(taken)
 	}
 	return finish(ctx, d, func(ctx context.Context) (T, error) {
 		defer release()
 		return f(ctx)
 	})
+}
+
+// pending returns an ABORTED.
+func pending(key string) error {
+	return status.Errorf(codes.Aborted, "an operation on %q is still running; try again when it has ended", key)
 }
 
 // finish runs f to its end even when ctx ends, and returns what f returns or the

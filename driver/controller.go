@@ -105,7 +105,19 @@ func parseID(s string) (zfs.VolumeID, error) {
 
 // get returns a volume; the error is a gRPC status.
 func (d *Driver) get(ctx context.Context, id zfs.VolumeID) (*zfs.Volume, error) {
-	return ask(ctx, d, func(ctx context.Context) (*zfs.Volume, error) { return d.store.Get(ctx, id) })
+	return ask(ctx, d, func(ctx context.Context) (*zfs.Volume, error) {
+		v, err := d.store.Get(ctx, id)
+		if !errors.Is(err, zfs.ErrNotOurs) {
+			return v, err
+		}
+		// Perhaps it is just being made, and does not have its mark yet.
+		release, taken := d.locks.try(id.String())
+		if release == nil {
+			return nil, pending(taken)
+		}
+		defer release()
+		return d.store.Get(ctx, id)
+	})
 }
 
 // volume returns what callers are told of a volume. Whatever call tells of it, new or

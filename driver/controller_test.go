@@ -283,7 +283,7 @@ func TestErrorCodes(t *testing.T) {
 		zfs.ErrBusy:         codes.FailedPrecondition,
 		zfs.ErrDependents:   codes.FailedPrecondition,
 		zfs.ErrNotOurs:      codes.FailedPrecondition,
-		zfs.ErrReadOnly:     codes.FailedPrecondition,
+		zfs.ErrReadOnly:     codes.Unavailable,
 		zfs.ErrNoSpace:      codes.ResourceExhausted,
 		zfs.ErrInvalid:      codes.InvalidArgument,
 		zfs.ErrPermission:   codes.Internal,

@@ -19,6 +19,8 @@ var codesOf = []struct {
 	code codes.Code
 }{
 	{zfs.ErrUnavailable, codes.Unavailable},
+	// FAILED_PRECONDITION would tell of the volume, for example that it is in use.
+	{zfs.ErrReadOnly, codes.Unavailable},
 	{zfs.ErrNotFound, codes.NotFound},
 	{zfs.ErrExists, codes.AlreadyExists},
 	{zfs.ErrNoSpace, codes.ResourceExhausted},
@@ -26,7 +28,6 @@ var codesOf = []struct {
 	{zfs.ErrDependents, codes.FailedPrecondition},
 	{zfs.ErrNotOurs, codes.FailedPrecondition},
 	{zfs.ErrPools, codes.FailedPrecondition},
-	{zfs.ErrReadOnly, codes.FailedPrecondition},
 	{zfs.ErrGrouped, codes.InvalidArgument},
 	{zfs.ErrInvalid, codes.InvalidArgument},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},

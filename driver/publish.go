@@ -112,6 +112,11 @@ func (d *Driver) publish(h holding, p publication) error {
 		if staged == nil {
 			return refuse("volume %q is not staged at %s; stage it first", h.volume.ID, p.path)
 		}
+		if hasOption(staged.VFSOptions, "ro") && !p.readOnly {
+			// The kernel mounts a dataset of a pool that is read-only all the same.
+			return fmt.Errorf("volume %q is mounted read-only at %s, as its pool or its filesystem is; publish it read-only: %w",
+				h.volume.ID, p.path, zfs.ErrReadOnly)
+		}
 		source = staged.Mountpoint
 	}
 	if p.alone {

@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -12,9 +13,9 @@ type failure struct {
 	reason  string
 }
 
-// failureLine is the one form of such lines: "cannot VERB 'NAME': REASON"; see
-// zfs_verror in OpenZFS's lib/libzfs/libzfs_util.c.
-var failureLine = regexp.MustCompile(`^cannot [a-z][a-z ]*'([^']+)': (.+)$`)
+// failureLine is the one form of such lines: "cannot VERB 'NAME': REASON", or "cannot inherit PROPERTY for
+// 'NAME': REASON"; see zfs_verror in OpenZFS's lib/libzfs/libzfs_util.c.
+var failureLine = regexp.MustCompile(`^cannot (?:inherit [^ ]+ for |[a-z][a-z ]*)'([^']+)': (.+)$`)
 
 // reasons says what the words mean; they are those of OpenZFS 2.1 to 2.4 in the C
 // locale. What is not here stays unknown.
@@ -103,6 +104,12 @@ func (r Result) fault(c Command, asked ...string) error {
 	}
 	if reason, ok := strings.CutPrefix(firstLine(r.Stderr), "cannot receive new filesystem stream: "); ok {
 		return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], failure{asked[0], reason}.err())
+	}
+	// So says zfs snapshot, without a name, where it is the same for all of them.
+	if reason, ok := strings.CutPrefix(firstLine(r.Stderr), "cannot create snapshots : "); ok {
+		if err := (failure{asked[0], reason}).err(); !errors.Is(err, ErrNotFound) { // Of what would have to be said.
+			return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], err)
+		}
 	}
 	if firstLine(r.Stderr) == "could not find any snapshots to destroy; check snapshot names." {
 		return fmt.Errorf("%s %s: no such snapshot: %w", c.Name, c.Args[0], ErrNotFound)

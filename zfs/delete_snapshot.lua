@@ -42,12 +42,25 @@ local function snapshots()
   local index, text = entry()
   if index == nil and what == "snapshot" then
     text = orphan(detail)
-  elseif index ~= nil and (own(index, "zfs-csi:group") ~= nil) ~= (what == "group") then
-    return {status = what == "group" and "absent" or "grouped", dataset = index}
+  end
+  local named = what == "group"
+  for id in string.gmatch(text, "[^ :]+:[^ :]+:[^ :]+:([^ ]+)") do
+    named = named or id == detail
   end
   local members = datasets(text)
-  if index == nil and #members == 0 or what == "snapshot" and string.match(text, "^[^:]+:[^:]+:[^:]+:(.+)$") ~= detail then
+  if index == nil then
+    -- Of a group without its entry each snapshot is one alone.
+    for i = #members, 1, -1 do
+      if members[i].id ~= detail then
+        table.remove(members, i)
+      end
+    end
+  end
+  if not named or index == nil and #members == 0 then
     return {status = "absent"}
+  end
+  if index ~= nil and (own(index, "zfs-csi:group") ~= nil) ~= (what == "group") then
+    return {status = what == "group" and "absent" or "grouped", dataset = index}
   end
   local errno = 0
   if index ~= nil then

@@ -95,6 +95,23 @@ var faults = []struct {
 		zfs create -s -V 16m -b 8192 -o zfs-csi:volume=z -o zfs-csi:fstype=xfs POOL/csi/z`,
 		command: "zfs get -Hp -o name,property,value,source ASKED POOL/csi POOL/csi/f POOL/csi/c POOL/csi/z"},
 	{name: "program-absent-pool", command: "zfs program zfscsinopool /dev/null", asked: "zfscsinopool", want: ErrUnavailable},
+	{name: "create-full", prepare: `zfs create -o mountpoint=none POOL/filler
+		for i in 1 2 3; do
+			zpool sync POOL
+			zfs set refreservation=$(($(zfs get -Hpo value refreservation POOL/filler) + $(zfs get -Hpo value available POOL))) POOL/filler
+		done`,
+		command: "zfs create POOL/x", asked: "POOL/x", want: ErrNoSpace},
+	{name: "snapshot-full", command: "zfs snapshot POOL/f@t POOL/c@t", asked: "POOL/f@t", want: ErrNoSpace},
+	{name: "clone-full", command: "zfs clone POOL/f@s POOL/x", asked: "POOL/x", want: ErrNoSpace},
+	{name: "create-read-only", prepare: "zfs destroy POOL/filler && zpool export POOL && zpool import -N -o readonly=on -d $ZFS_CSI_TEST_DIR POOL",
+		command: "zfs create POOL/x", asked: "POOL/x", want: ErrReadOnly},
+	{name: "snapshot-read-only", command: "zfs snapshot POOL/f@t POOL/c@t", asked: "POOL/f@t", want: ErrReadOnly},
+	{name: "clone-read-only", command: "zfs clone POOL/f@s POOL/x", asked: "POOL/x", want: ErrReadOnly},
+	{name: "set-read-only", command: "zfs set refquota=20m POOL/csi/f", asked: "POOL/csi/f", want: ErrReadOnly},
+	{name: "inherit-read-only", command: "zfs inherit zfs-csi:volume POOL/csi/f", asked: "POOL/csi/f", want: ErrReadOnly},
+	{name: "destroy-read-only", command: "zfs destroy POOL/csi/z", asked: "POOL/csi/z", want: ErrReadOnly},
+	{name: "rename-read-only", command: "zfs rename POOL/csi/z POOL/csi/y", asked: "POOL/csi/z", want: ErrReadOnly},
+	{name: "program-read-only", command: "zfs program POOL /dev/null", asked: "POOL", want: ErrReadOnly},
 }
 
 func TestFaultsRecorded(t *testing.T) {

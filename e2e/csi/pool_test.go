@@ -5,15 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
-	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 
-	"github.com/zfs-csi/zfs-csi/zfs"
+	"github.com/zfs-csi/zfs-csi/e2e/service"
 )
 
 // unavailable checks that every call that needs the pools answers UNAVAILABLE, also
@@ -127,89 +125,50 @@ func TestPoolReplaced(t *testing.T) {
 	s.delete(a)
 }
 
-// TestPoolSuspended: a pool whose device fails suspends its I/O, and calls answer in
-// time all the same; when the device is back, so is everything.
-func TestPoolSuspended(t *testing.T) {
-	s := newStack(t)
-	// The pool's file lies on a file system of its own, which is then filled to the
-	// brim: writes to the pool fail.
-	dir := t.TempDir()
-	s.must(unix.Mount("tmpfs", dir, "tmpfs", 0, "size=96m"))
-	defer func() { s.must(unix.Unmount(dir, unix.MNT_DETACH)) }()
-	pool := s.parents[0].Pool() + "-suspended"
-	file := filepath.Join(dir, "file")
-	s.must(os.WriteFile(file, nil, 0o600))
-	s.must(os.Truncate(file, 1<<30))
-	s.shell("zpool", "create", "-O", "mountpoint=none", pool, file)
-	defer func() { s.shell("zpool", "destroy", pool) }()
-	before := s.parents
-	s.onlyParent(pool + "/csi")
-	defer func() {
-		s.parents = before
-		s.restart()
-	}()
-
-	a := s.create(dataset.request("a"))
-	path := s.publish(a, dataset)
-	filler, err := os.Create(filepath.Join(dir, "filler"))
-	s.must(err)
-	for _, err = filler.Write(make([]byte, mib)); err == nil; _, err = filler.Write(make([]byte, mib)) {
+// TestPoolReadOnly: a pool that is imported to be read only answers what is asked of it, and refuses in time, and
+// wholly, what would change something.
+func TestPoolReadOnly(t *testing.T) {
+	s := newStackOn(t, 1)
+	s.family(dataset)
+	writable := s.pools[0].ReadOnly(t)
+	before := s.whole()
+	for _, op := range operations() {
+		s.code(op.call(s.soon(), s, dataset), codes.Unavailable, "read-only")
 	}
-	s.must(filler.Close())
-	// Something must be written for the pool to notice, and whoever waits for it waits long.
-	go func() {
-		f, err := os.Create(filepath.Join(path, "noise"))
-		if err != nil {
-			return
-		}
-		noise := make([]byte, 4*mib)
-		for i := range noise {
-			noise[i] = byte(i * i >> 3)
-		}
-		if _, err := f.Write(noise); err == nil {
-			_ = f.Sync() // it fails or hangs: that is the point
-		}
-		_ = f.Close()
-	}()
-	s.eventually("the pool is suspended", func() error { return s.stateIs(pool, "SUSPENDED") })
-	s.unavailable(a)
-
-	s.must(os.Remove(filler.Name()))
-	s.shell("zpool", "clear", pool)
-	s.eventually("the pool is back", func() error { return s.stateIs(pool, "ONLINE") })
-	s.eventually("the volume can be unpublished", func() error {
-		_, err := s.NodeUnpublishVolume(s.ctx(), &csi.NodeUnpublishVolumeRequest{VolumeId: a, TargetPath: s.target(a)})
-		if err != nil {
-			return err
-		}
-		_, err = s.NodeUnstageVolume(s.ctx(), &csi.NodeUnstageVolumeRequest{VolumeId: a, StagingTargetPath: s.staging(a)})
-		return err
+	_, err := s.DeleteVolume(s.soon(), &csi.DeleteVolumeRequest{VolumeId: "absent"})
+	s.code(err, codes.Unavailable)
+	// What is there already is answered as ever.
+	s.create(dataset.request("a"))
+	s.take("s", "a")
+	volumes, err := s.ListVolumes(s.soon(), &csi.ListVolumesRequest{})
+	s.must(err)
+	snapshots, err := s.ListSnapshots(s.soon(), &csi.ListSnapshotsRequest{})
+	s.must(err)
+	if len(volumes.GetEntries()) != 2 || len(snapshots.GetEntries()) != 1 {
+		t.Errorf("the lists are %v and %v", volumes, snapshots)
+	}
+	_, err = s.ControllerGetVolume(s.soon(), &csi.ControllerGetVolumeRequest{VolumeId: "absent"})
+	s.code(err, codes.NotFound)
+	// It can be read.
+	s.code(s.Publish(s.soon(), "a", dataset.capability, service.PlaceIn(s.dir, "a")), codes.Unavailable, "read-only")
+	_, err = s.NodePublishVolume(s.soon(), &csi.NodePublishVolumeRequest{
+		VolumeId: "a", StagingTargetPath: s.staging("a"), TargetPath: s.target("a"), VolumeCapability: dataset.capability, Readonly: true,
 	})
-	s.delete(a)
-	s.empty()
-}
-
-// stateIs returns nil when the pool is in the state.
-func (s *stack) stateIs(pool, want string) error {
-	state, err := os.ReadFile(filepath.Join("/proc/spl/kstat/zfs", pool, "state"))
-	if err != nil {
-		return err
-	}
-	if got := strings.TrimSpace(string(state)); got != want {
-		return fmt.Errorf("it is %s", got)
-	}
-	return nil
-}
-
-// onlyParent restarts the driver with one parent, which is made for it.
-func (s *stack) onlyParent(name string) {
-	s.Helper()
-	parent, err := zfs.ParseDataset(name)
 	s.must(err)
-	_, err = zfs.InitParent(s.ctx(), s.runner, driverName, parent)
-	s.must(err)
-	s.parents = []zfs.Dataset{parent}
-	s.restart()
+	s.holds(s.target("a"), "text")
+	s.unpublish("a")
+	s.restart() // It has nothing to sweep, and could not.
+	s.swept()
+	if after := s.whole(); after != before {
+		t.Errorf("a pool that is read-only was changed from\n%sto\n%s", before, after)
+	}
+	writable()
+	for _, op := range unlessAll(operations(), "copy", "group snapshot", "delete a source with a snapshot", "delete a clone", "delete a snapshot") {
+		s.must(op.call(s.ctx(), s, dataset))
+		for id := range op.made {
+			s.remove(id)
+		}
+	}
 }
 
 // TestPoolDegraded: a volume on a pool without its redundancy says so.

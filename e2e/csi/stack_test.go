@@ -252,7 +252,7 @@ type runner struct {
 	zfs.Runner
 	mu      sync.Mutex
 	gate    func(zfs.Command) error
-	around  func(run func() (zfs.Result, error)) (zfs.Result, error)
+	around  func(c zfs.Command, run func() (zfs.Result, error)) (zfs.Result, error)
 	sent    func(int64)
 	running map[string]context.CancelFunc // by sub-command
 }
@@ -277,13 +277,13 @@ func (r *runner) Run(ctx context.Context, c zfs.Command) (zfs.Result, error) {
 		c.Stdout = &counter{c.Stdout, 0, sent}
 	}
 	if around != nil {
-		return around(func() (zfs.Result, error) { return r.Runner.Run(ctx, c) })
+		return around(c, func() (zfs.Result, error) { return r.Runner.Run(ctx, c) })
 	}
 	return r.Runner.Run(ctx, c)
 }
 
 // wrap has f called in place of each command, which it can run; nil for nothing.
-func (r *runner) wrap(f func(run func() (zfs.Result, error)) (zfs.Result, error)) {
+func (r *runner) wrap(f func(c zfs.Command, run func() (zfs.Result, error)) (zfs.Result, error)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.around = f

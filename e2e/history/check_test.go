@@ -43,7 +43,9 @@ func (h *history) check() {
 func (h *history) listed() {
 	got := map[string]*csi.Volume{}
 	for _, x := range h.listVolumes() {
-		got[x.GetVolumeId()] = x
+		if !h.isUnsure(x.GetVolumeId()) {
+			got[x.GetVolumeId()] = x
+		}
 	}
 	if len(got) != len(h.volumes) {
 		h.differ("the list of volumes", got, h.volumes)
@@ -56,7 +58,9 @@ func (h *history) listed() {
 	}
 	snapshots := map[string]*csi.Snapshot{}
 	for _, x := range h.listSnapshots(&csi.ListSnapshotsRequest{}) {
-		snapshots[x.GetSnapshotId()] = x
+		if !h.isUnsure(x.GetSnapshotId()) {
+			snapshots[x.GetSnapshotId()] = x
+		}
 	}
 	if len(snapshots) != len(h.snapshots) {
 		h.differ("the list of snapshots", snapshots, h.snapshots)
@@ -104,6 +108,22 @@ func (h *history) quietly(what string, f func(context.Context) error) {
 	lines := h.lines
 	h.allowed(what, f)
 	h.lines = lines
+}
+
+func (h *history) hasVolume(id string) bool {
+	return slices.ContainsFunc(h.listVolumes(), func(v *csi.Volume) bool { return v.GetVolumeId() == id })
+}
+
+func (h *history) hasSnapshot(id string) bool {
+	return slices.ContainsFunc(h.listSnapshots(&csi.ListSnapshotsRequest{}), func(s *csi.Snapshot) bool { return s.GetSnapshotId() == id })
+}
+
+// holdsEither checks that a write that was cut off has been made, or has not.
+func (h *history) holdsEither(v *volume, before string) {
+	if got := h.storage.Read(h.testing(), h.volumeID(v)); got != content(before) && got != content(v.text) {
+		h.note("%s holds %.60q, want %q or %q", v.name, got, before, v.text)
+		h.Fatalf("a volume does not hold what it should")
+	}
 }
 
 // holds checks the content of a volume.
@@ -157,21 +177,8 @@ func (h *history) close() {
 	for _, v := range h.where(published) {
 		h.unpublish(v)
 	}
-	var deletions []func()
-	for _, v := range h.volumes {
-		deletions = append(deletions, func() { h.delete(v) })
-	}
-	for _, s := range h.alone() {
-		deletions = append(deletions, func() { h.deleteSnapshot(s) })
-	}
-	for _, g := range h.groups {
-		deletions = append(deletions, func() { h.deleteGroup(g) })
-	}
-	for len(deletions) > 0 {
-		i := rapid.IntRange(0, len(deletions)-1).Draw(h.T, "next to be deleted")
-		deletions[i]()
-		deletions = slices.Delete(deletions, i, i+1)
-		h.check()
+	for left := h.deletions(); len(left) > 0; left = h.deletions() {
+		h.step("delete", left[rapid.IntRange(0, len(left)-1).Draw(h.T, "next to be deleted")])
 	}
 	h.check()
 	if left := h.storage.Contents(h.testing()); len(left) > 0 {
@@ -179,6 +186,23 @@ func (h *history) close() {
 		h.Fatalf("something is left in the end")
 	}
 	h.storage.Settled(h.testing())
+}
+
+// deletions returns what deletes all that is left.
+func (h *history) deletions() (all []func()) {
+	for _, v := range h.volumes {
+		all = append(all, func() { h.delete(v) })
+	}
+	for _, s := range h.alone() {
+		all = append(all, func() { h.deleteSnapshot(s) })
+	}
+	for _, g := range h.groups {
+		all = append(all, func() { h.deleteGroup(g) })
+	}
+	for _, u := range h.unsure {
+		all = append(all, func() { h.rid(u) })
+	}
+	return all
 }
 
 // distinct checks that an ID is not that of anything live.

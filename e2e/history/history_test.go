@@ -4,6 +4,7 @@ package history_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -31,11 +32,16 @@ type history struct {
 	lines   []string // an operation each, and its result
 	touched []*snapshot
 	ended   bool
+
+	// machine is the storage where the power can be cut, and else nil.
+	machine *machine
+	outage  *outage
 }
 
 // run runs one history to its end, at which nothing is left. It counts the steps in taken.
 func run(t *rapid.T, s storage, dir string, taken func()) {
 	h := &history{T: t, storage: s, dir: dir}
+	h.machine, _ = s.(*machine)
 	t.Cleanup(h.tell)
 	s.fresh(h.testing())
 	t.Cleanup(h.leave)
@@ -45,12 +51,16 @@ func run(t *rapid.T, s storage, dir string, taken func()) {
 	actions := h.operations()
 	for name, operation := range actions {
 		actions[name] = func(*rapid.T) {
-			operation(t)
-			h.check()
+			h.step(name, func() { operation(t) })
 			taken()
 		}
 	}
 	t.Repeat(actions)
+	if h.machine != nil {
+		for end := h.machine.ofRound + cutsOfRound; h.machine.cuts < end; {
+			t.Repeat(actions)
+		}
+	}
 	h.close()
 	h.ended = true
 }
@@ -58,7 +68,7 @@ func run(t *rapid.T, s storage, dir string, taken func()) {
 // serve starts a driver.
 func (h *history) serve() {
 	var err error
-	if h.Service, err = service.Start(h.storage.config(h.testing()), h.dir+"/csi.sock"); err != nil {
+	if h.Service, err = h.storage.serve(h.testing(), h.dir+"/csi.sock"); err != nil {
 		h.Fatalf("start the driver: %v", err)
 	}
 }
@@ -87,7 +97,7 @@ func (h *history) tell() {
 	if h.ended {
 		return
 	}
-	h.Logf("the history:\n%s\nthe pools:\n%s", strings.Join(h.lines, "\n"), h.storage.listing(h.testing()))
+	h.test().Logf("the history:\n%s\nthe pools:\n%s", strings.Join(h.lines, "\n"), h.storage.listing(h.testing()))
 }
 
 // note adds a line to the history.
@@ -95,15 +105,33 @@ func (h *history) note(format string, args ...any) {
 	h.lines = append(h.lines, fmt.Sprintf("%3d  ", len(h.lines)+1)+fmt.Sprintf(format, args...))
 }
 
+// test returns what is told of the history. That is rapid, which tries what fails again to make it
+// shorter; but not where the power is cut, since the moment of that does not come again.
+func (h *history) test() rapid.TB {
+	if h.machine != nil {
+		return h.machine.t
+	}
+	return h.T
+}
+
+// Fatalf fails the history.
+func (h *history) Fatalf(format string, args ...any) { h.test().Fatalf(format, args...) }
+
 // call makes a call, again while it is ABORTED as an orchestrator does, and notes it with its
-// result. What fails the history says nothing that differs from run to run: those with the same words are shrunk together.
+// result, which is errCut where the power was cut meanwhile; by then it is there again.
+// What fails the history says nothing that differs from run to run: those with the same words are shrunk together.
 func (h *history) call(what string, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), h.storage.patience())
 	defer cancel()
+	returned := h.outage.during(what, cancel)
 	err := f(ctx)
 	for status.Code(err) == codes.Aborted && ctx.Err() == nil {
 		time.Sleep(10 * time.Millisecond) // between two calls
 		err = f(ctx)
+	}
+	if returned() {
+		h.powerOn()
+		return errCut
 	}
 	if err == nil {
 		h.note("%s", what)
@@ -113,11 +141,20 @@ func (h *history) call(what string, f func(context.Context) error) error {
 	return err
 }
 
-// allowed makes a call that the model allows.
+// allowed makes a call that the model allows, again when the power was cut meanwhile.
 func (h *history) allowed(what string, f func(context.Context) error) {
-	if h.call(what, f) != nil {
+	for !h.attempted(what, f) {
+	}
+}
+
+// attempted makes a call that the model allows. It returns false when the power was cut meanwhile, so
+// that nobody knows what has come of it.
+func (h *history) attempted(what string, f func(context.Context) error) bool {
+	err := h.call(what, f)
+	if err != nil && !errors.Is(err, errCut) {
 		h.Fatalf("a call was refused that the model allows")
 	}
+	return err == nil
 }
 
 // refused makes a call that must be refused with that code, and change nothing.

@@ -32,10 +32,10 @@ func (m *memory) fresh(testing.TB) {
 	m.store.DeviceDir = m.t.TempDir()
 }
 
-func (m *memory) config(testing.TB) driver.Config {
+func (m *memory) serve(_ testing.TB, socket string) (*service.Service, error) {
 	c := config(m.store)
 	c.Mounter, c.StopTimeout = m.mounts, m.patience()
-	return c
+	return service.Start(c, socket)
 }
 
 func (m *memory) test() testing.TB        { return m.t }
@@ -58,11 +58,16 @@ func (m *memory) must(t testing.TB, err error) {
 	}
 }
 
-// Contents returns the volumes, which is all that the store tells of; what is held besides shows in Settled.
-func (m *memory) Contents(t testing.TB) (names []string) {
+// volumes implements shared.
+func (m *memory) volumes(t testing.TB) []*zfs.Volume {
 	volumes, err := m.store.List(t.Context())
 	m.must(t, err)
-	for _, v := range volumes {
+	return volumes
+}
+
+// Contents returns the volumes, which is all that the store tells of; what is held besides shows in Settled.
+func (m *memory) Contents(t testing.TB) (names []string) {
+	for _, v := range m.volumes(t) {
 		names = append(names, v.Dataset.String()+"\t"+v.Origin)
 	}
 	return names
@@ -78,8 +83,9 @@ func (m *memory) Settled(t testing.TB) {
 	}
 }
 
-func (m *memory) Write(t testing.TB, id zfs.VolumeID, text string) {
+func (m *memory) Write(t testing.TB, id zfs.VolumeID, text string) error {
 	m.must(t, m.store.Write(id, []byte(text)))
+	return nil
 }
 
 func (m *memory) Read(t testing.TB, id zfs.VolumeID) string {
@@ -97,6 +103,15 @@ func (m *memory) Property(t testing.TB, id zfs.VolumeID, name string) string {
 func (m *memory) ForeignSnapshot(t testing.TB, _ zfs.VolumeID, _ string) {
 	t.Fatal("nobody else has a hand in this store")
 }
+
+// put implements shared.
+func (m *memory) put(id zfs.VolumeID, _ service.Place, text string) (before string, err error) {
+	old, err := m.store.Read(id)
+	return string(old), errors.Join(err, m.store.Write(id, []byte(text)))
+}
+
+// guards implements shared: this store knows nothing of the mounts.
+func (m *memory) guards(kind) bool { return false }
 
 // mounts are a mount table in memory. The mount of a device is played by a link to its file.
 type mounts struct {
@@ -129,7 +144,8 @@ func (m *mounts) Mount(source, target, fsType string, _ uintptr, data string) er
 // Bind implements driver.Mounter.
 func (m *mounts) Bind(source, target string, readOnly bool) error {
 	options := map[bool]string{true: "ro", false: "rw"}[readOnly]
-	for _, at := range m.table {
+	table, _ := m.Mounts()
+	for _, at := range table {
 		if at.Mountpoint == source {
 			m.add(mountinfo.Info{Source: at.Source, Mountpoint: target, FSType: at.FSType, Root: at.Root, Options: options})
 			return nil

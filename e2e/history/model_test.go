@@ -27,6 +27,7 @@ type model struct {
 	volumes   []*volume
 	snapshots []*snapshot
 	groups    []*group
+	unsure    []*unsure
 	steps     int // checks so far
 	writes    int
 }
@@ -96,25 +97,27 @@ func content(text string) string {
 	return text + "\n" + hex.EncodeToString(fill)
 }
 
-// free returns the names that nothing live has.
-func free(names []string, live func(name string) bool) []string {
-	return slices.DeleteFunc(slices.Clone(names), live)
+// free returns the names that nothing live has, nor anything that may be.
+func (m *model) free(names []string, live func(name string) bool) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return live(name) || slices.ContainsFunc(m.unsure, func(u *unsure) bool { return u.name == name })
+	})
 }
 
 func (m *model) freeVolumeNames() []string {
-	return free(volumeNames, func(name string) bool {
+	return m.free(volumeNames, func(name string) bool {
 		return slices.ContainsFunc(m.volumes, func(v *volume) bool { return v.name == name })
 	})
 }
 
 func (m *model) freeSnapshotNames() []string {
-	return free(snapshotNames, func(name string) bool {
+	return m.free(snapshotNames, func(name string) bool {
 		return slices.ContainsFunc(m.snapshots, func(s *snapshot) bool { return s.name == name })
 	})
 }
 
 func (m *model) freeGroupNames() []string {
-	return free(groupNames, func(name string) bool {
+	return m.free(groupNames, func(name string) bool {
 		return slices.ContainsFunc(m.groups, func(g *group) bool { return g.name == name })
 	})
 }

@@ -13,7 +13,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/zfs-csi/zfs-csi/driver"
 	"github.com/zfs-csi/zfs-csi/e2e/service"
 	"github.com/zfs-csi/zfs-csi/zfs"
 	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
@@ -52,13 +51,25 @@ func (p *pools) store(t testing.TB) zfs.Store {
 	return store
 }
 
-func (p *pools) test() testing.TB                  { return p.t }
-func (p *pools) dear() bool                        { return true }
-func (p *pools) foreign() bool                     { return true }
-func (p *pools) patience() time.Duration           { return 2 * time.Minute }
-func (p *pools) fresh(t testing.TB)                { p.Fresh(t) }
-func (p *pools) config(t testing.TB) driver.Config { return config(p.store(t)) }
-func (p *pools) elsewhere() string                 { return p.parents[1].String() }
+func (p *pools) test() testing.TB        { return p.t }
+func (p *pools) dear() bool              { return true }
+func (p *pools) foreign() bool           { return true }
+func (p *pools) patience() time.Duration { return 2 * time.Minute }
+func (p *pools) fresh(t testing.TB)      { p.Fresh(t) }
+func (p *pools) elsewhere() string       { return p.parents[1].String() }
+
+// volumes implements shared.
+func (p *pools) volumes(t testing.TB) []*zfs.Volume {
+	volumes, err := p.store(t).List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return volumes
+}
+
+func (p *pools) serve(t testing.TB, socket string) (*service.Service, error) {
+	return service.Start(config(p.store(t)), socket)
+}
 
 func (p *pools) listing(t testing.TB) string {
 	args := []string{"list", "-Hr", "-t", "all", "-o", "name,origin,defer_destroy"}
@@ -84,11 +95,11 @@ func (p *pools) use(t testing.TB, id zfs.VolumeID, at service.Place) (release fu
 }
 
 // Write writes to a published volume as its pod does.
-func (p *pools) Write(t testing.TB, id zfs.VolumeID, text string) {
+func (p *pools) Write(t testing.TB, id zfs.VolumeID, text string) error {
 	target, published := p.published[id]
 	if !published {
 		p.Backend.Write(t, id, text)
-		return
+		return nil
 	}
 	f, err := os.OpenFile(file(target), os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
@@ -98,6 +109,7 @@ func (p *pools) Write(t testing.TB, id zfs.VolumeID, text string) {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		t.Fatal(err)
 	}
+	return nil
 }
 
 // Read reads a published volume as its pod does.
@@ -120,6 +132,42 @@ func (p *pools) Read(t testing.TB, id zfs.VolumeID) string {
 	}
 	return strings.TrimRight(string(text), "\x00")
 }
+
+// put implements shared. A file is replaced, and of a device one block is written: a snapshot holds either
+// what was there before or what is there now.
+func (p *pools) put(_ zfs.VolumeID, at service.Place, text string) (before string, err error) {
+	path := file(at.Target)
+	if path == at.Target {
+		return overwrite(path, text)
+	}
+	old, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if err := os.WriteFile(path+"-new", []byte(text), 0o600); err != nil {
+		return "", err
+	}
+	return string(old), os.Rename(path+"-new", path)
+}
+
+// overwrite replaces what the first block of a device holds.
+func overwrite(device, text string) (before string, err error) {
+	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	old, block := make([]byte, contentSize), make([]byte, contentSize)
+	copy(block, text)
+	if _, err := f.ReadAt(old, 0); err != nil {
+		return "", err
+	}
+	_, err = f.WriteAt(block, 0)
+	return strings.TrimRight(string(old), "\x00"), errors.Join(err, f.Sync())
+}
+
+// guards implements shared: what is mounted ZFS does not destroy, but a device that nobody has open.
+func (p *pools) guards(k kind) bool { return k.capability.GetBlock() == nil }
 
 // file returns what holds the content of a volume that is published at target, as Backend has it.
 func file(target string) string {

@@ -18,16 +18,21 @@ func (h *history) alone() []*snapshot {
 // snapshot takes a snapshot of a volume, published or not.
 func (h *history) snapshot() {
 	s := &snapshot{name: pick(h, "name", h.freeSnapshotNames()), of: pick(h, "volume", h.volumes)}
-	h.cut(s, h.taken(fmt.Sprintf("snapshot %s of %s", s.name, s.of.name), s))
+	var got *csi.Snapshot
+	if !h.tried(fmt.Sprintf("snapshot %s of %s", s.name, s.of.name), h.taking(s, &got)) {
+		id := s.of.id + "@" + s.name
+		h.mayBe(s.name, []string{id}, func() { h.allowed("delete snapshot "+id+", which may be there", h.forgetting(id)) })
+		return
+	}
+	h.cut(s, got)
 }
 
-func (h *history) taken(what string, s *snapshot) *csi.Snapshot {
-	var resp *csi.CreateSnapshotResponse
-	h.allowed(what, func(ctx context.Context) (err error) {
-		resp, err = h.CreateSnapshot(ctx, &csi.CreateSnapshotRequest{Name: s.name, SourceVolumeId: s.of.id})
+func (h *history) taking(s *snapshot, got **csi.Snapshot) func(context.Context) error {
+	return func(ctx context.Context) error {
+		resp, err := h.CreateSnapshot(ctx, &csi.CreateSnapshotRequest{Name: s.name, SourceVolumeId: s.of.id})
+		*got = resp.GetSnapshot()
 		return err
-	})
-	return resp.GetSnapshot()
+	}
 }
 
 // cut takes a snapshot that was just taken into the model.
@@ -43,7 +48,9 @@ func (h *history) cut(s *snapshot, got *csi.Snapshot) {
 // snapshotAgain asks again for a snapshot that is there.
 func (h *history) snapshotAgain() {
 	s := pick(h, "snapshot", slices.DeleteFunc(h.alone(), func(s *snapshot) bool { return !slices.Contains(h.volumes, s.of) }))
-	h.toldSnapshot(h.taken(fmt.Sprintf("snapshot %s of %s again", s.name, s.of.name), s), s)
+	var got *csi.Snapshot
+	h.allowed(fmt.Sprintf("snapshot %s of %s again", s.name, s.of.name), h.taking(s, &got))
+	h.toldSnapshot(got, s)
 }
 
 // restore makes a volume of a snapshot, whose own volume may be gone.
@@ -57,11 +64,17 @@ func (h *history) restore() {
 
 // deleteSnapshot deletes a snapshot, whatever was restored from it.
 func (h *history) deleteSnapshot(s *snapshot) {
+	if !h.tried("delete snapshot "+s.name+" of "+s.of.name, h.forgetting(s.id)) && h.hasSnapshot(s.id) {
+		return // It stays, and has to be whole.
+	}
 	h.gone(s)
-	h.allowed("delete snapshot "+s.name+" of "+s.of.name, func(ctx context.Context) error {
-		_, err := h.DeleteSnapshot(ctx, &csi.DeleteSnapshotRequest{SnapshotId: s.id})
+}
+
+func (h *history) forgetting(id string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := h.DeleteSnapshot(ctx, &csi.DeleteSnapshotRequest{SnapshotId: id})
 		return err
-	})
+	}
 }
 
 // gone takes a snapshot out of the model. Its deletion may be the last of what kept its
@@ -86,10 +99,13 @@ func (h *history) groupSnapshot() {
 		req.SourceVolumeIds, names = append(req.SourceVolumeIds, v.id), names+" "+v.name
 	}
 	var resp *csi.CreateVolumeGroupSnapshotResponse
-	h.allowed("group snapshot "+g.name+" of"+names, func(ctx context.Context) (err error) {
+	if !h.tried("group snapshot "+g.name+" of"+names, func(ctx context.Context) (err error) {
 		resp, err = h.CreateVolumeGroupSnapshot(ctx, req)
 		return err
-	})
+	}) {
+		h.mayBeGroup(g.name, members)
+		return
+	}
 	got := resp.GetGroupSnapshot()
 	g.id = got.GetGroupSnapshotId()
 	h.same("the number of snapshots in a group", len(got.GetSnapshots()), len(members))
@@ -104,6 +120,20 @@ func (h *history) groupSnapshot() {
 		h.cut(s, got.GetSnapshots()[i])
 	}
 	h.toldGroup(g)
+}
+
+// mayBeGroup notes a group that was not acknowledged.
+func (h *history) mayBeGroup(name string, of []*volume) {
+	var ids []string
+	for _, v := range of {
+		ids = append(ids, v.id+"@"+name)
+	}
+	h.mayBe(name, ids, func() {
+		h.allowed("delete group "+name+", which may be there", func(ctx context.Context) error {
+			_, err := h.DeleteVolumeGroupSnapshot(ctx, &csi.DeleteVolumeGroupSnapshotRequest{GroupSnapshotId: name})
+			return err
+		})
+	})
 }
 
 // toldGroup checks what is told of a group that is asked for.

@@ -20,8 +20,8 @@ type storage interface {
 	patience() time.Duration
 	// fresh takes away what a history that failed has left.
 	fresh(t testing.TB)
-	// config returns what a new driver is made from; all that is made from it have the same volumes.
-	config(t testing.TB) driver.Config
+	// serve starts a driver on a socket; all that it starts have the same volumes.
+	serve(t testing.TB, socket string) (*service.Service, error)
 	// elsewhere returns a parent in another pool than the default's.
 	elsewhere() string
 	// listing describes to people, one a line, all that there is.
@@ -35,7 +35,8 @@ type storage interface {
 
 	Contents(t testing.TB) []string
 	Settled(t testing.TB)
-	Write(t testing.TB, id zfs.VolumeID, text string)
+	// Write returns an error only where the power was cut meanwhile.
+	Write(t testing.TB, id zfs.VolumeID, text string) error
 	Read(t testing.TB, id zfs.VolumeID) string
 	Property(t testing.TB, id zfs.VolumeID, name string) string
 	ForeignSnapshot(t testing.TB, id zfs.VolumeID, name string)

@@ -11,11 +11,11 @@ import (
 // failure is the history's, so that rapid sees it and makes the history shorter.
 type borrowed struct {
 	testing.TB
-	t *rapid.T
+	t rapid.TB
 }
 
 // testing returns the history's testing.TB.
-func (h *history) testing() testing.TB { return borrowed{h.storage.test(), h.T} }
+func (h *history) testing() testing.TB { return borrowed{h.storage.test(), h.test()} }
 
 // Error implements testing.TB, as do the others.
 func (b borrowed) Error(args ...any)                 { b.Errorf("%s", fmt.Sprintln(args...)) }

@@ -40,6 +40,12 @@ func (h *history) operations() map[string]func(*rapid.T) {
 	add(h.can.snapshot, "delete snapshot", func() { h.deleteSnapshot(pick(h, "snapshot", h.alone())) })
 	add(h.can.group, "group snapshot", h.groupSnapshot)
 	add(h.can.group, "delete group", func() { h.deleteGroup(pick(h, "group", h.groups)) })
+	if h.machine != nil {
+		// A cut is more than a restart; and a call that is refused changes nothing that a cut could leave half-done.
+		delete(all, "restart")
+		delete(all, "refusal")
+		all["delete what may be there"] = func(*rapid.T) { h.rid(pick(h, "what", h.unsure)) }
+	}
 	return all
 }
 
@@ -89,7 +95,11 @@ func (h *history) way(v *volume) (parameters map[string]string, how string) {
 // make makes a volume as the model has it.
 func (h *history) make(what string, v *volume, parameters map[string]string) {
 	v.request = v.creation(parameters)
-	resp := h.created(what, v.request)
+	var resp *csi.Volume
+	if !h.tried(what, h.creating(v.request, &resp)) {
+		h.mayBe(v.name, []string{v.name}, func() { h.deleteVolume("delete "+v.name+", which may be there", v.name) })
+		return
+	}
 	v.id = resp.GetVolumeId()
 	h.distinct(v.id)
 	h.volumes = append(h.volumes, v)
@@ -111,13 +121,17 @@ func (v *volume) creation(parameters map[string]string) *csi.CreateVolumeRequest
 	return req
 }
 
-func (h *history) created(what string, req *csi.CreateVolumeRequest) *csi.Volume {
-	var resp *csi.CreateVolumeResponse
-	h.allowed(what, func(ctx context.Context) (err error) {
-		resp, err = h.CreateVolume(ctx, req)
+func (h *history) created(what string, req *csi.CreateVolumeRequest) (got *csi.Volume) {
+	h.allowed(what, h.creating(req, &got))
+	return got
+}
+
+func (h *history) creating(req *csi.CreateVolumeRequest, got **csi.Volume) func(context.Context) error {
+	return func(ctx context.Context) error {
+		resp, err := h.CreateVolume(ctx, req)
+		*got = resp.GetVolume()
 		return err
-	})
-	return resp.GetVolume()
+	}
 }
 
 // again asks again for a volume that is there, whatever has become of its source. One that
@@ -131,9 +145,15 @@ func (h *history) again() {
 func (h *history) write() {
 	v := pick(h, "volume", h.volumes)
 	h.writes++
+	before, again := v.text, false
 	v.text = fmt.Sprintf("write %d, to %s", h.writes, v.name)
-	h.storage.Write(h.testing(), h.volumeID(v), content(v.text))
-	h.note("write to %s", v.name)
+	h.allowed("write to "+v.name, func(context.Context) error {
+		if again { // after a power cut
+			h.holdsEither(v, before)
+		}
+		again = true
+		return h.storage.Write(h.testing(), h.volumeID(v), content(v.text))
+	})
 }
 
 // publish lets a pod use a volume.
@@ -187,15 +207,19 @@ func (h *history) modify() {
 // delete deletes a volume. Its snapshots stay.
 func (h *history) delete(v *volume) {
 	h.touched = append(h.touched, h.near(v)...)
-	h.deleteVolume("delete "+v.name, v.id)
+	if !h.tried("delete "+v.name, h.deleting(v.id)) && h.hasVolume(v.id) {
+		return // It stays, and has to be whole.
+	}
 	h.volumes = remove(h.volumes, v)
 }
 
-func (h *history) deleteVolume(what, id string) {
-	h.allowed(what, func(ctx context.Context) error {
+func (h *history) deleteVolume(what, id string) { h.allowed(what, h.deleting(id)) }
+
+func (h *history) deleting(id string) func(context.Context) error {
+	return func(ctx context.Context) error {
 		_, err := h.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: id})
 		return err
-	})
+	}
 }
 
 // restart ends the driver and starts another, which sweeps first.

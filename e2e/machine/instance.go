@@ -200,6 +200,9 @@ func (i *Instance) resume(ctx context.Context, state string) error {
 	if err := control.do("cont", nil, nil); err != nil {
 		return err
 	}
+	if err := control.connect(true); err != nil { // where it was saved without
+		return err
+	}
 	if err := i.listen(control); err != nil {
 		return err
 	}

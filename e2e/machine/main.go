@@ -26,6 +26,8 @@ func verbs() []verb {
 		{"sh", "sh 'COMMAND'", "Run a shell command in the machine that " + machineVariable + " names.", shVerb},
 		{"shell", "shell [--cluster]", "A shell for a person, in that machine or in a fresh one that ends with it. The program\nthat " + binaryVariable + " names is in its PATH. With --cluster it is one of this computer, for kubectl.", shellVerb},
 		{"push", "push SRC DST", "Copy a file into that machine.", pushVerb},
+		{"forward", "forward HERE THERE", "Make a unix socket of that machine one of this computer, until the machine ends.", forwardVerb},
+		{"power", "power", "Resume a machine of one's own and print its folder. At each line of input its power is\ncut, which prints off, and it is booted from its disk, which prints on. It ends with the input.", powerVerb},
 		{"image", "image BINARY NAME ARCHIVE", "Build the container image of the Dockerfile in this folder around the driver BINARY, without a\nregistry, and write it as NAME to ARCHIVE: for docker load, kind load image-archive and ctr images import.", imageVerb},
 		{"load", "load ARCHIVE…", "Bring archives of container images into the cluster on that machine.", loadVerb},
 		{"up", "up [--cluster]", "Leave a machine running, for quick work: eval \"$(machine up)\", then\ngo test -exec \"machine exec\" and machine sh; at last machine down.", upVerb},

@@ -109,6 +109,11 @@ func (m *monitor) migrated(ctx context.Context) error {
 	}
 }
 
+// connect plugs the machine's network in or out.
+func (m *monitor) connect(in bool) error {
+	return m.do("set_link", map[string]any{"name": "net", "up": in}, nil)
+}
+
 // sshdPort is sshd's in the machine.
 const sshdPort = 22
 

@@ -119,6 +119,21 @@ func (i *Instance) freeze(ctx context.Context, control *monitor, saved Saved) er
 	if err := i.disconnect(ctx); err != nil {
 		return err
 	}
+	if err := i.suspend(ctx, control, saved.state()); err != nil {
+		return err
+	}
+	if err := os.Rename(i.disk(), saved.disk()); err != nil {
+		return fmt.Errorf("keep the machine's disk: %w", err)
+	}
+	about, err := json.Marshal(map[string]any{"image": saved.image.dir, "hardware": saved.hardware})
+	if err != nil {
+		return fmt.Errorf("describe the saved machine: %w", err)
+	}
+	return os.WriteFile(filepath.Join(saved.dir, "about.json"), about, 0o600)
+}
+
+// suspend stops the machine, writes its state to a file and ends QEMU.
+func (i *Instance) suspend(ctx context.Context, control *monitor, state string) error {
 	if err := control.do("stop", nil, nil); err != nil {
 		return err
 	}
@@ -128,7 +143,7 @@ func (i *Instance) freeze(ctx context.Context, control *monitor, saved Saved) er
 	if err := control.do("migrate-set-parameters", map[string]any{"max-bandwidth": int64(1) << 40}, nil); err != nil {
 		return err
 	}
-	if err := control.do("migrate", map[string]any{"uri": "file:" + saved.state()}, nil); err != nil {
+	if err := control.do("migrate", map[string]any{"uri": "file:" + state}, nil); err != nil {
 		return err
 	}
 	if err := control.migrated(ctx); err != nil {
@@ -139,17 +154,10 @@ func (i *Instance) freeze(ctx context.Context, control *monitor, saved Saved) er
 	}
 	select {
 	case <-i.dead: // only now is the disk's file complete
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if err := os.Rename(i.disk(), saved.disk()); err != nil {
-		return fmt.Errorf("keep the machine's disk: %w", err)
-	}
-	about, err := json.Marshal(map[string]any{"image": saved.image.dir, "hardware": saved.hardware})
-	if err != nil {
-		return fmt.Errorf("describe the saved machine: %w", err)
-	}
-	return os.WriteFile(filepath.Join(saved.dir, "about.json"), about, 0o600)
 }
 
 // resume starts a private instance of the saved machine.

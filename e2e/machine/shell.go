@@ -97,6 +97,22 @@ func pushVerb(ctx context.Context, args []string) (int, error) {
 	return codeOf(instance.push(ctx, args[0], args[1]))
 }
 
+// forwardVerb makes a socket of the current machine one of the host.
+func forwardVerb(ctx context.Context, args []string) (int, error) {
+	if len(args) != 2 {
+		return 2, errors.New("forward needs two paths of sockets: forward HERE THERE")
+	}
+	local, err := filepath.Abs(args[0])
+	if err != nil {
+		return 1, err
+	}
+	instance, err := current()
+	if err != nil {
+		return 1, err
+	}
+	return codeOf(instance.forward(ctx, local, args[1]))
+}
+
 // buildVerb makes sure that a saved machine exists.
 func buildVerb(ctx context.Context, args []string) (int, error) {
 	cluster, _ := takeCluster(args)

@@ -12,6 +12,9 @@ import (
 	"time"
 )
 
+// controlSocket is that of the shared connection, in the machine's folder.
+const controlSocket = "ssh.sock"
+
 // ssh prepares a command of the machine; they share one connection. The control
 // socket is named relative to the folder ssh runs in, since its path is limited.
 func (i *Instance) ssh(ctx context.Context, options []string, command ...string) *exec.Cmd {
@@ -19,7 +22,7 @@ func (i *Instance) ssh(ctx context.Context, options []string, command ...string)
 		"-F", "none", "-p", strconv.Itoa(i.Port), "-i", i.image().key(),
 		"-o", "BatchMode=yes", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
 		"-o", "UserKnownHostsFile=" + i.image().knownHosts(), "-o", "HostKeyAlias=" + hostAlias,
-		"-o", "ControlPath=ssh.sock", "-o", "Compression=no",
+		"-o", "ControlPath=" + controlSocket, "-o", "StreamLocalBindUnlink=yes", "-o", "Compression=no",
 		// Under emulation by far the fastest pair: four times as fast as aes128-gcm.
 		"-c", "aes128-ctr", "-m", "umac-64@openssh.com",
 	}
@@ -55,6 +58,12 @@ func (i *Instance) reach(ctx context.Context, patience time.Duration) error {
 // disconnect closes the shared connection.
 func (i *Instance) disconnect(ctx context.Context) error {
 	return tool(ctx, filepath.Join(i.dir, "ssh.log"), i.ssh(ctx, []string{"-O", "exit"}))
+}
+
+// forward lets a program of the host connect to a socket of the machine, for as long as the
+// shared connection lasts.
+func (i *Instance) forward(ctx context.Context, local, remote string) error {
+	return tool(ctx, filepath.Join(i.dir, "ssh.log"), i.ssh(ctx, []string{"-O", "forward", "-L", local + ":" + remote}))
 }
 
 // output runs a shell command in the machine to its end.

@@ -5,6 +5,7 @@ package service
 import (
 	"context"
 	"errors"
+	"os"
 	"sync"
 	"time"
 
@@ -23,6 +24,9 @@ type Service struct {
 	csi.GroupControllerClient
 	csi.NodeClient
 
+	// MakeFolder makes a folder, with those it is in, where the driver runs.
+	MakeFolder func(path string) error
+
 	stop func() error
 }
 
@@ -33,6 +37,21 @@ func Start(c driver.Config, socket string) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() {
+		served <- d.Serve(ctx, socket)
+		cancel()
+	}()
+	return Connect(ctx, socket, func() error {
+		cancel()
+		return <-served
+	})
+}
+
+// Connect connects to a driver that was started elsewhere, and returns when it has answered, or
+// ctx has ended. Stop calls end, once; so does Connect when it fails.
+func Connect(ctx context.Context, socket string, end func() error) (*Service, error) {
 	conn, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),
 		// The socket is there in a moment; what answers there may take its time.
@@ -41,23 +60,14 @@ func Start(c driver.Config, socket string) (*Service, error) {
 			MinConnectTimeout: 20 * time.Second,
 		}))
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, end())
 	}
-	ctx, cancel := context.WithCancel(context.Background())
 	s := &Service{
 		IdentityClient: csi.NewIdentityClient(conn), ControllerClient: csi.NewControllerClient(conn),
 		GroupControllerClient: csi.NewGroupControllerClient(conn), NodeClient: csi.NewNodeClient(conn),
+		MakeFolder: func(path string) error { return os.MkdirAll(path, 0o755) },
+		stop:       sync.OnceValue(func() error { return errors.Join(conn.Close(), end()) }),
 	}
-	served := make(chan error, 1)
-	go func() {
-		served <- d.Serve(ctx, socket)
-		cancel()
-	}()
-	s.stop = sync.OnceValue(func() error {
-		err := conn.Close()
-		cancel()
-		return errors.Join(err, <-served)
-	})
 	if _, err := s.Probe(ctx, &csi.ProbeRequest{}); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}

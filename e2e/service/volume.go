@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -49,7 +48,7 @@ func PlaceIn(dir, volumeID string) Place {
 // Publish stages and publishes a volume.
 func (s *Service) Publish(ctx context.Context, volumeID string, c *csi.VolumeCapability, at Place) error {
 	for _, dir := range []string{at.Staging, filepath.Dir(at.Target)} {
-		if err := os.MkdirAll(dir, 0o755); err != nil {
+		if err := s.MakeFolder(dir); err != nil {
 			return err
 		}
 	}

@@ -50,6 +50,10 @@ func testGroup(x *trial) {
 		_, err = x.store.Take(x.t.Context(), s)
 		x.is(err, zfs.ErrPools)
 		x.is(x.store.DeleteSnapshot(x.t.Context(), snapshotID(x.t, "a@g")), zfs.ErrGrouped)
+		// There is no such snapshot.
+		if err := x.store.DeleteSnapshot(x.t.Context(), snapshotID(x.t, "far@g")); err != nil {
+			x.t.Error(err)
+		}
 		_, err = x.store.GetGroup(x.t.Context(), zfs.GroupIDFor("h"))
 		x.is(err, zfs.ErrNotFound)
 		if err := x.store.DeleteGroup(x.t.Context(), zfs.GroupIDFor("h")); err != nil {

@@ -134,6 +134,18 @@ func (p *Pool) imports(t testing.TB, options ...string) {
 	Run(t, "zpool", append(args, p.Name)...)
 }
 
+// ReadOnly imports the pool so that nothing can be written, until the function it returns
+// imports it as before.
+func (p *Pool) ReadOnly(t testing.TB) (writable func()) {
+	t.Helper()
+	p.export(t)
+	p.imports(t, "-o", "readonly=on")
+	return once(t, func() {
+		p.export(t)
+		p.imports(t)
+	})
+}
+
 // Checkpoint keeps the pool as it is now. The function it returns takes the pool back to
 // that, any number of times, by an export and an import.
 func (p *Pool) Checkpoint(t testing.TB) (rewind func(testing.TB)) {
