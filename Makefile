@@ -88,7 +88,7 @@ test-host: ## the tests that need no ZFS; the others are skipped
 test-zfs: machine build ## the tests that use ZFS, on real ZFS
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi \
 		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) $(TESTFLAGS) -exec '$(MACHINE) exec' \
-		$(filter-out %/e2e/chart %/e2e/machine %/e2e/story,$(shell go list $(PACKAGES)))
+		$(filter-out %/e2e/chart %/e2e/machine %/e2e/story %/zfs/fake,$(shell go list $(PACKAGES)))
 
 .PHONY: test-exhaustive
 test-exhaustive: machine build ## all that test-zfs leaves out of e2e/csi in emulation (an hour): RUN=TestCrashes for a part

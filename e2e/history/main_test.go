@@ -15,13 +15,15 @@ import (
 	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
 )
 
-var stepsFlag = flag.Int("steps", 30, "how many steps there are in all on real ZFS")
+var stepsFlag = flag.Int("steps", 200, "how many steps there are in all on real ZFS")
 
 const (
 	// stepsOfHistory is how many steps a history has on the average, before all is deleted.
 	stepsOfHistory = 30
-	// stepsInMemory is how many steps there are in memory.
-	stepsInMemory = 5000
+	// stepsInMemory is how many steps there are in memory, and where there is real ZFS, which may be in
+	// emulation: the same tests run outside of that too.
+	stepsInMemory         = 5000
+	stepsInMemoryWithPool = 200
 	// workers is how many histories run side by side on real ZFS, each on pools of its own:
 	// a part of the time they wait for transaction groups.
 	workers = 2
@@ -52,14 +54,18 @@ func set(name, value string) {
 
 // TestInMemory tries histories where they cost next to nothing.
 func TestInMemory(t *testing.T) {
-	r := newRuns(t, stepsInMemory, 1)
+	steps := stepsInMemory
+	if zfstest.Available() {
+		steps = stepsInMemoryWithPool
+	}
+	r := newRuns(t, steps)
 	r.check(t, newMemory(t))
 }
 
 // TestOnPools tries histories on real ZFS.
 func TestOnPools(t *testing.T) {
 	zfstest.Need(t)
-	r := newRuns(t, *stepsFlag, workers)
+	r := newRuns(t, *stepsFlag)
 	stop := r.report(t)
 	defer stop()
 	t.Run("worker", func(t *testing.T) {
@@ -82,10 +88,11 @@ type runs struct {
 }
 
 // newRuns prints the seed, and sees to it that rapid tries histories enough for that many steps.
-func newRuns(t *testing.T, steps, workers int) *runs {
+func newRuns(t *testing.T, steps int) *runs {
 	t.Helper()
 	t.Logf("%d steps from seed %s", steps, flag.Lookup("rapid.seed").Value)
-	set("rapid.checks", strconv.Itoa(2*steps/workers/stepsOfHistory+1))
+	// A history has a step at least, and once there were enough the others are empty.
+	set("rapid.checks", strconv.Itoa(steps))
 	return &runs{steps: steps, taken: &atomic.Int64{}}
 }
 

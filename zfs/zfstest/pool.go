@@ -34,10 +34,13 @@ const patience = 30 * time.Second
 // serial numbers the pools of this process.
 var serial atomic.Int64
 
+// Available tells whether there is real ZFS.
+func Available() bool { return os.Getenv(dirVariable) != "" }
+
 // Need skips a test where there is no real ZFS.
 func Need(t testing.TB) {
 	t.Helper()
-	if os.Getenv(dirVariable) == "" {
+	if !Available() {
 		t.Skipf("%s is not set: real ZFS is needed, see `make help`", dirVariable)
 	}
 }
