@@ -45,6 +45,7 @@ FOCUS ?=
 PROCS ?= 2
 LIMIT ?= 0
 AGAIN ?=
+WITH_DRIVER = e2e/cluster/with-driver $(MACHINE) $(IMAGE) $(IMAGE_ARCHIVE)
 SPECS = $(CURDIR)/bin/specs -suite $(CURDIR)/bin/suite.test -ginkgo $(CURDIR)/bin/ginkgo -sources $(CURDIR)/e2e/cluster/suite \
 	-results $(CURDIR)/bin/e2e -focus '$(FOCUS)' -procs $(PROCS) -limit $(LIMIT) $(if $(AGAIN),-again)
 
@@ -64,8 +65,7 @@ build: ## the driver: bin/zfs-csi
 	CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/zfs-csi ./cmd/zfs-csi
 
 .PHONY: image
-image: build ## the container image, built without a registry: bin/image.tar
-	@go build -buildvcs=false -o $(MACHINE) ./e2e/machine
+image: machine-program build ## the container image, built without a registry: bin/image.tar
 	@$(MACHINE) image bin/zfs-csi $(IMAGE) $(IMAGE_ARCHIVE)
 	@echo "$(IMAGE) is in $(IMAGE_ARCHIVE); docker load, kind load image-archive and ctr images import take it"
 
@@ -130,9 +130,14 @@ cluster: machine-program ## a shell with kubectl and helm, and a fresh cluster o
 cluster-test: machine-program ## the cluster itself: the node is ready, pods run, a service answers
 	@cd e2e/cluster && CGO_ENABLED=0 $(MACHINE) run --cluster -- go test -count=1 -trimpath -buildvcs=false -v ./smoke
 
+.PHONY: test-cluster
+test-cluster: image ## the driver in a cluster: installed with Helm, tested by that, and the story through kubectl
+	@$(MACHINE) run --cluster -- $(WITH_DRIVER) bash -euo pipefail -c \
+		'helm test zfs-csi -n zfs-csi --timeout 10m; CGO_ENABLED=0 go test -count=1 -timeout=40m -v $(TESTFLAGS) ./e2e/story'
+
 .PHONY: e2e
-e2e: machine-program e2e-programs ## Kubernetes' storage suite, as far as it is not done: make e2e FOCUS='pvc data source' AGAIN=1
-	@$(MACHINE) run --cluster -- $(SPECS)
+e2e: image e2e-programs ## Kubernetes' storage suite, as far as it is not done: make e2e FOCUS='pvc data source' AGAIN=1
+	@$(MACHINE) run --cluster -- $(WITH_DRIVER) $(SPECS)
 
 .PHONY: e2e-list
 e2e-list: e2e-programs ## the specs of that suite
