@@ -106,7 +106,11 @@ func (p PoolFile) lock() (unlock func(), err error) {
 		}
 		return nil, fmt.Errorf("lock its folder: %w", err)
 	}
-	return func() { _ = folder.Close() }, nil // The lock goes with it.
+	return func() {
+		// To close it would not do: a command that another goroutine starts just now holds it too, for a moment.
+		_ = unix.Flock(int(folder.Fd()), unix.LOCK_UN)
+		_ = folder.Close()
+	}, nil
 }
 
 // imported returns the GUID of the imported pool of that name; "" when there is none.
