@@ -104,7 +104,7 @@ func (c *crowd) work(long time.Duration, calls int, round time.Duration) {
 		c.each(clients, func(i int) {
 			draw := rand.New(rand.NewPCG(seed, uint64(rounds*clients+i))) //nolint:gosec // not for secrets
 			for n := 0; n < calls && time.Now().Before(stop) && !c.Failed(); n++ {
-				c.next(i, draw)
+				c.next(i, draw, stop)
 			}
 		})
 		if c.Failed() {
@@ -131,12 +131,12 @@ func (c *crowd) each(n int, f func(i int)) {
 	group.Wait()
 }
 
-// made notes a call that a client has made and its answer.
-func (c *crowd) made(client int, asked call, f func(context.Context) answer) answer {
+// made makes a call of a client and notes it with its answer.
+func (c *crowd) made(client int, asked call) answer {
 	ctx, cancel := context.WithTimeout(context.Background(), longestCall)
 	defer cancel()
 	start := time.Since(c.start)
-	got := f(ctx)
+	got := c.ask(ctx, asked)
 	end := time.Since(c.start)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -39,8 +39,8 @@ type machine struct {
 	cutter io.Writer
 	said   chan string
 	log    *os.File // the driver's
-	// served gives how the driver that was started last ended.
-	served chan error
+	// served is closed when the driver that was started last has ended.
+	served chan struct{}
 	// published are the targets of the volumes in use.
 	published map[zfs.VolumeID]string
 	// used is what space returned at first.
@@ -219,8 +219,8 @@ func (m *machine) serve(t testing.TB, socket string) (*service.Service, error) {
 		return nil, err
 	}
 	served := make(chan error, 1)
-	m.served = make(chan error)
-	go func(ended chan<- error) {
+	m.served = make(chan struct{})
+	go func(ended chan<- struct{}) {
 		served <- cmd.Wait()
 		close(ended)
 	}(m.served)

@@ -41,7 +41,7 @@ func (m *memory) serve(_ testing.TB, socket string) (*service.Service, error) {
 func (m *memory) test() testing.TB        { return m.t }
 func (m *memory) dear() bool              { return false }
 func (m *memory) foreign() bool           { return false }
-func (m *memory) patience() time.Duration { return time.Second }
+func (m *memory) patience() time.Duration { return time.Minute }
 func (m *memory) elsewhere() string       { return m.store.Parents()[1].String() }
 func (m *memory) unmount(service.Place)   {}
 

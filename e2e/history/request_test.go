@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
@@ -49,8 +50,14 @@ func (c call) about() call {
 
 func oneOf[T any](draw *rand.Rand, from []T) T { return from[draw.IntN(len(from))] }
 
-// next makes one call.
-func (c *crowd) next(client int, draw *rand.Rand) {
+// The pauses of a client between two calls, when the first was ABORTED.
+const (
+	shortestPause = 10 * time.Millisecond
+	longestPause  = time.Second
+)
+
+// next makes one call, again while it is ABORTED as an orchestrator does, until the time is up.
+func (c *crowd) next(client int, draw *rand.Rand, stop time.Time) {
 	asked := drawn(draw).about()
 	switch asked.op {
 	case toUse:
@@ -64,7 +71,9 @@ func (c *crowd) next(client int, draw *rand.Rand) {
 		}
 		defer c.pods[asked.volume].Unlock()
 	}
-	c.made(client, asked, func(ctx context.Context) answer { return c.ask(ctx, asked) })
+	for pause := shortestPause; c.made(client, asked).code == codes.Aborted && time.Now().Add(pause).Before(stop); pause = min(2*pause, longestPause) {
+		time.Sleep(pause)
+	}
 }
 
 // drawn draws what to ask for. More is made than deleted.
@@ -172,6 +181,7 @@ func (c *crowd) request(asked call) *csi.CreateVolumeRequest {
 		req.Parameters = map[string]string{"cloneMode": "copy"}
 	case abroad:
 		req.Parameters = map[string]string{"parent": c.storage.elsewhere()}
+	case plain:
 	}
 	return req
 }

@@ -58,7 +58,7 @@ func (i *Instance) kubectl(ctx context.Context, args ...string) error {
 }
 
 // hostShell gives a person a shell on this computer with the cluster at its service.
-func (i *Instance) hostShell() (int, error) {
+func (i *Instance) hostShell(ctx context.Context) (int, error) {
 	if i.Hardware.Cluster == "" {
 		return 1, fmt.Errorf("on the machine that %s names there is no cluster", machineVariable)
 	}
@@ -86,7 +86,7 @@ The end of this shell (exit) ends the cluster, and what was changed in it is gon
 	if shell == "" {
 		shell = "/bin/sh"
 	}
-	cmd := exec.Command(shell)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), shell) // the person ends it
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	ended, err := startAttached(cmd)
 	if err != nil {

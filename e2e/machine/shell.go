@@ -68,7 +68,7 @@ func shellVerb(ctx context.Context, args []string) (int, error) {
 		return 1, err
 	}
 	if len(args) > 0 && args[0] == clusterOption {
-		return instance.hostShell()
+		return instance.hostShell(ctx)
 	}
 	if with := os.Getenv(binaryVariable); with != "" {
 		if err := instance.push(ctx, with, "/usr/local/bin/"+filepath.Base(with)); err != nil {

@@ -131,7 +131,7 @@ func TestServiceAnswers(t *testing.T) {
 	}
 	start := time.Now()
 	pod("server", agnhost, labels, "netexec", "--http-port=8080")
-	get := fmt.Sprintf("until wget -q -T 5 -O - http://%s/hostname; do sleep 1; done", service.Spec.ClusterIP)
+	get := fmt.Sprintf("until wget -q -T 5 -O - http://%s/hostname 2>/dev/null; do sleep 1; done", service.Spec.ClusterIP)
 	pod("client", busybox, nil, "sh", "-c", get)
 	eventually(t, func(ctx context.Context) (string, error) {
 		client, err := client.CoreV1().Pods(namespace.Name).Get(ctx, "client", metav1.GetOptions{})
