@@ -27,7 +27,7 @@ const (
 	// home is where in the machine there is what the test brings, and the files of the pools.
 	home = "/var/lib/zfs-csi-power"
 	// bootTime is more than the machine needs to be there again.
-	bootTime = 3 * time.Minute
+	bootTime = 6 * time.Minute
 )
 
 // machine is a virtual machine with two pools on its disk. The driver is a process of its own

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -19,7 +20,9 @@ type outage struct {
 	machine *machine
 	// kind is that of the operation.
 	kind string
-	// moment is when the power is cut, as a part of the time that such a call last took.
+	// late tells that the power is cut when the call has been acknowledged.
+	late bool
+	// moment is else when it is cut, as a part of the time that such a call last took.
 	moment float64
 	// final tells that the caller never repeats the call, if he can do without.
 	final bool
@@ -36,7 +39,7 @@ const firstCall = time.Second
 // drawOutage returns what becomes of an operation: every third has its outage. How long a
 // call takes differs from run to run, so that is not drawn from what rapid keeps.
 func (m *machine) drawOutage(kind string, chance *rand.Rand) *outage {
-	o := &outage{machine: m, kind: kind, moment: 1.25 * chance.Float64(), final: chance.IntN(2) == 0}
+	o := &outage{machine: m, kind: kind, late: chance.IntN(3) == 0, moment: 1.1 * chance.Float64(), final: chance.IntN(2) == 0}
 	if chance.IntN(3) > 0 {
 		return nil
 	}
@@ -54,8 +57,12 @@ func (o *outage) during(call string, abandon func()) (returned func() bool) {
 	if usual == 0 {
 		usual = firstCall
 	}
+	moment := time.Duration(o.moment * float64(usual))
+	if o.late {
+		moment = math.MaxInt64
+	}
 	start, done := time.Now(), make(chan struct{})
-	clock := time.AfterFunc(time.Duration(o.moment*float64(usual)), func() {
+	clock := time.AfterFunc(moment, func() {
 		defer close(done)
 		o.after, o.cut = time.Since(start), true
 		o.err = o.machine.cut()
@@ -80,14 +87,19 @@ func (h *history) step(kind string, operation func()) {
 		h.check()
 		return
 	}
-	h.outage = h.machine.drawOutage(kind, h.machine.chance)
-	defer func() { h.outage = nil }() // Also when the operation is skipped.
-	operation()
-	if h.outage == nil {
+	o := h.machine.drawOutage(kind, h.machine.chance)
+	if o == nil {
+		operation()
 		return
 	}
-	if !h.outage.cut {
-		h.outage.err = h.machine.cut()
+	if len(h.volumes) > 0 {
+		h.write() // It may still be in the intent log alone when the power is cut.
+	}
+	h.outage = o
+	defer func() { h.outage = nil }() // Also when the operation is skipped.
+	operation()
+	if !o.cut {
+		o.err = h.machine.cut()
 		h.powerOn()
 	}
 	h.check()

@@ -44,6 +44,7 @@ func (h *history) operations() map[string]func(*rapid.T) {
 		// A cut is more than a restart; and a call that is refused changes nothing that a cut could leave half-done.
 		delete(all, "restart")
 		delete(all, "refusal")
+		all["write once more"] = all["write"] // what a cut could lose most easily
 		all["delete what may be there"] = func(*rapid.T) { h.rid(pick(h, "what", h.unsure)) }
 	}
 	return all

@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// bootTime is more than a machine needs to boot, or to go on where it was saved, on a busy computer.
+const bootTime = 5 * time.Minute
+
 // errMachineEnded is the machine's end without having been asked: a kernel
 // panic, a poweroff inside, or a kill of QEMU.
 var errMachineEnded = errors.New("the machine ended by itself")
@@ -178,7 +181,7 @@ func (i *Instance) boot(ctx context.Context) (*monitor, error) {
 	if err != nil {
 		return nil, err
 	}
-	return control, errors.Join(i.listen(control), i.reach(ctx, 3*time.Minute))
+	return control, errors.Join(i.listen(control), i.reach(ctx, bootTime))
 }
 
 // resume continues the machine from a saved state, and sets its clock.
@@ -206,7 +209,7 @@ func (i *Instance) resume(ctx context.Context, state string) error {
 	if err := i.listen(control); err != nil {
 		return err
 	}
-	if err := i.reach(ctx, time.Minute); err != nil {
+	if err := i.reach(ctx, bootTime); err != nil {
 		return err
 	}
 	_, err = i.output(ctx, fmt.Sprintf("date -s @%d.%09d >/dev/null", time.Now().Unix(), time.Now().Nanosecond()))

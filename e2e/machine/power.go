@@ -144,7 +144,7 @@ func saveDawn(ctx context.Context, cache Cache, saved Saved, state string) (err 
 	if err := control.connect(false); err != nil {
 		return err
 	}
-	if err := poll(ctx, 3*time.Minute, "the machine to boot", instance.dead, func() (bool, error) {
+	if err := poll(ctx, bootTime, "the machine to boot", instance.dead, func() (bool, error) {
 		text, err := os.ReadFile(instance.console())
 		return strings.Contains(string(text), dawnSign), err
 	}); err != nil {
