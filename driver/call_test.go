@@ -129,13 +129,14 @@ func TestPanic(t *testing.T) {
 // TestGetMeanwhile asks for a volume that is there and does not have its mark yet: while it is being made
 // nobody can tell, and afterwards it is somebody else's.
 func TestGetMeanwhile(t *testing.T) {
-	s, g := gated(t, "Create", driver.Config{StopTimeout: deadline})
+	s, g := &service{T: t, store: fake.New(tank)}, newGate("Create")
 	s.store.Intercept = func(op string, id zfs.VolumeID) error {
 		if op == "Get" {
 			return zfs.ErrNotOurs
 		}
 		return g.pass(op, id)
 	}
+	s.start(driver.Config{StopTimeout: deadline})
 	made := make(chan error)
 	go func() {
 		_, err := s.CreateVolume(s.context(), request("pvc-1", mib, mount("")))
