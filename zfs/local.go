@@ -43,6 +43,9 @@ type Local struct {
 	log     *slog.Logger
 	kstat   string
 	devices *devices
+	// programs are those of each pool.
+	programs map[string]poolPrograms
+	marks    marks
 	// progress is how often a copy tells how far it is.
 	progress time.Duration
 
@@ -78,7 +81,7 @@ func NewLocal(c LocalConfig) (*Local, error) {
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, fmt.Errorf("make a nonce: %w", err)
 	}
-	return &Local{
+	l := &Local{
 		driver:   c.Driver,
 		parents:  c.Parents,
 		runner:   c.Runner,
@@ -87,7 +90,9 @@ func NewLocal(c LocalConfig) (*Local, error) {
 		devices:  newDevices(c.DeviceDir),
 		progress: c.Progress,
 		nonce:    hex.EncodeToString(nonce),
-	}, nil
+	}
+	l.programs = l.newPrograms()
+	return l, nil
 }
 
 // Parents implements Store.
