@@ -53,6 +53,8 @@ func (s *stack) crash(k kind, op operation, n int, after, repeated bool) bool {
 	s.Helper()
 	held := s.family(k)
 	s.swept()
+	// What was cloned before is no command of the call.
+	s.eventually("the snapshots of clones are marked for removal", s.marked)
 	died := s.dieAt(n, after)
 	err := op.call(s.ctx(), s, k)
 	s.runner.wrap(nil)
