@@ -35,8 +35,8 @@ func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, snapshot str
 	if err != nil {
 		return nil, err
 	}
-	if available, err := parent.size("available"); err == nil && spec.Thick && spec.Size > available {
-		return nil, fmt.Errorf("%d bytes are to be reserved, and %d are available: %w", spec.Size, available, ErrNoSpace)
+	if err := l.roomFor(ctx, spec); err != nil {
+		return nil, err
 	}
 	if err := l.discard(ctx, unfinished); err != nil {
 		return nil, err
@@ -50,6 +50,21 @@ func (l *Local) copy(ctx context.Context, id VolumeID, src *Volume, snapshot str
 		return nil, errors.Join(err, l.discard(context.WithoutCancel(ctx), unfinished))
 	}
 	return spec.made(id, src.BlockSize), nil
+}
+
+// roomFor returns ErrNoSpace where a thick volume cannot have its space reserved.
+func (l *Local) roomFor(ctx context.Context, spec CloneSpec) error {
+	if !spec.Thick {
+		return nil
+	}
+	r, err := readRow(ctx, l.runner, spec.Parent, "available")
+	if err != nil {
+		return err
+	}
+	if available, err := r.size("available"); err == nil && spec.Size > available {
+		return fmt.Errorf("%d bytes are to be reserved, and %d are available: %w", spec.Size, available, ErrNoSpace)
+	}
+	return nil
 }
 
 // transfer sends a snapshot into a dataset that is not there yet. Large blocks are

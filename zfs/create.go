@@ -11,7 +11,11 @@ import (
 
 // Create implements Store.
 func (l *Local) Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, error) {
-	f, err := l.find(ctx, id)
+	var inherited []string
+	if spec.Kind == Block {
+		inherited = []string{"volmode", "snapdev"} // See fixed.
+	}
+	f, err := l.look(ctx, below(id), inherited...)
 	if err != nil {
 		return nil, err
 	}

@@ -109,7 +109,7 @@ func (l *Local) Check(ctx context.Context) error {
 
 // Capacity implements Store.
 func (l *Local) Capacity(ctx context.Context, parent Dataset) (Capacity, error) {
-	f, err := l.find(ctx)
+	f, err := l.look(ctx, below(), "available")
 	if err != nil {
 		return Capacity{}, err
 	}

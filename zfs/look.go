@@ -13,12 +13,15 @@ import (
 // look looks at the parents, and at the datasets and snapshots that below names for each. A program
 // tells of them at the least cost; where it cannot, as of a pool that is read-only, and wherever
 // anything is wrong with its answer, `zfs get` does.
-func (l *Local) look(ctx context.Context, below func(parent Dataset) []string) (*findings, error) {
-	return l.survey(below, func(f *findings, names map[string][]string) error { return f.askOrGet(ctx, names) })
+//
+// Of the parents it tells the marker and the native properties that are named. Of those that a zvol may inherit it tells
+// where it has found one, too.
+func (l *Local) look(ctx context.Context, below func(parent Dataset) []string, ofParents ...string) (*findings, error) {
+	return l.survey(below, func(f *findings, names map[string][]string) error { return f.askOrGet(ctx, names, ofParents...) })
 }
 
-func (f *findings) askOrGet(ctx context.Context, names map[string][]string) error {
-	err := f.ask(ctx, names)
+func (f *findings) askOrGet(ctx context.Context, names map[string][]string, ofParents ...string) error {
+	err := f.ask(ctx, names, ofParents...)
 	if err != nil && ctx.Err() == nil {
 		f.store.log.DebugContext(ctx, "a program could not tell; asking in the other way", "error", err)
 		err = f.get(ctx, strings.Join(asked, ","), names)
@@ -56,7 +59,7 @@ func (l *Local) survey(below func(parent Dataset) []string, find func(f *finding
 }
 
 // ask has a program in each pool tell what is there.
-func (f *findings) ask(ctx context.Context, names map[string][]string) error {
+func (f *findings) ask(ctx context.Context, names map[string][]string, ofParents ...string) error {
 	type answer struct {
 		pool string
 		reply
@@ -65,7 +68,7 @@ func (f *findings) ask(ctx context.Context, names map[string][]string) error {
 	answers := make(chan answer, len(names))
 	for pool, in := range names {
 		go func() {
-			r, err := f.store.programs[pool].look.do(ctx, "look("+luaList(in...)+","+f.store.luaParents(pool)+")")
+			r, err := f.store.programs[pool].look.do(ctx, "look("+luaList(in...)+","+f.store.luaParents(pool)+","+luaList(ofParents...)+")")
 			answers <- answer{pool, r, err}
 		}()
 	}

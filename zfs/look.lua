@@ -2,9 +2,12 @@
 -- all as it was at one moment. It changes nothing and waits for no transaction group. Each property
 -- costs about as much as the look for a name, so that only those are asked for that are of use.
 
--- look returns a line a property of each name that is there; parents tells which names are parents.
-local function look(names, parents)
+-- look returns a line a property of each name that is there; parents tells which names are parents, which come
+-- after what is below them, and extra which native properties of them are asked for. Those that a zvol is
+-- to inherit are told where one was seen.
+local function look(names, parents, extra)
   local lines = {}
+  local zvols = false
 
   local function tell(name, property, value, source)
     if value == nil then
@@ -33,6 +36,7 @@ local function look(names, parents)
     all(name, {"creation", "defer_destroy", "zfs-csi:snapshot", "zfs-csi:sources", "zfs-csi:group", "zfs-csi:fstype"})
     local size = zfs.get_prop(name, "volsize")
     if size ~= nil and size > 0 then -- To a program that of a filesystem has the size 0.
+      zvols = true
       tell(name, "volsize", size)
       tell(name, "volblocksize", zfs.get_prop(string.match(name, "^[^@]+"), "volblocksize"))
     end
@@ -40,6 +44,7 @@ local function look(names, parents)
 
   local function volume(name)
     local kind = zfs.get_prop(name, "type")
+    zvols = zvols or kind == "volume"
     tell(name, "type", kind)
     all(name, {
       "guid", "refreservation", "origin", "zfs-csi:volume", "zfs-csi:fstype", "zfs-csi:formatted",
@@ -51,7 +56,11 @@ local function look(names, parents)
   for _, name in ipairs(names) do
     if zfs.exists(name) then
       if parents[name] ~= nil then
-        all(name, {"zfs-csi:driver", "available", "volmode", "snapdev"})
+        all(name, {"zfs-csi:driver"})
+        all(name, extra)
+        if zvols then
+          all(name, {"volmode", "snapdev"})
+        end
         tell(name, "type", "filesystem")
       elseif string.find(name, "@", 1, true) then
         snapshot(name)

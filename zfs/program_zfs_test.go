@@ -60,7 +60,7 @@ func TestLookAsGet(t *testing.T) {
 		names[parent.Pool()] = append(names[parent.Pool()], parent.name+below)
 	}
 	told, got := &findings{store: store}, &findings{store: store}
-	if err := told.ask(t.Context(), names); err != nil {
+	if err := told.ask(t.Context(), names, "available"); err != nil {
 		t.Fatal(err)
 	}
 	if err := got.get(t.Context(), strings.Join(asked, ","), names); err != nil {

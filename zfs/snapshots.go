@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -17,7 +18,7 @@ func (l *Local) GetSnapshot(ctx context.Context, id SnapshotID) (*Snapshot, erro
 // snapshot returns a live snapshot and the look that found it, with extra volumes looked at too.
 func (l *Local) snapshot(ctx context.Context, id SnapshotID, extra ...VolumeID) (*Snapshot, *findings, error) {
 	f, err := l.look(ctx, func(parent Dataset) []string {
-		names := []string{parent.name + "@" + id.leaf, parent.volume(id.volume).name + "@" + id.leaf}
+		names := []string{parent.volume(id.volume).name + "@" + id.leaf}
 		for _, e := range extra {
 			names = append(names, parent.volume(e).name)
 		}
@@ -34,7 +35,14 @@ func (l *Local) snapshot(ctx context.Context, id SnapshotID, extra ...VolumeID) 
 			}
 		}
 	}
-	members, err := l.entrySnapshots(ctx, f, id.leaf, nil)
+	// It may be a tombstone's, which what stands for its name tells.
+	index, err := l.look(ctx, func(parent Dataset) []string { return []string{parent.name + "@" + id.leaf} },
+		"volmode", "snapdev") // See fixed.
+	if err != nil {
+		return nil, nil, err
+	}
+	maps.Copy(f.rows, index.rows)
+	members, err := l.entrySnapshots(ctx, index, id.leaf, nil)
 	if err != nil {
 		return nil, nil, err
 	}

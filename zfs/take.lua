@@ -44,7 +44,7 @@ local function lookAndTake(names, parents, driver, targets, sources, leaf, prope
       return {errno = AGAIN}
     end
   end
-  local answer = look(names, parents)
+  local answer = look(names, parents, {})
   for parent in pairs(parents) do
     if not zfs.exists(parent) or own(parent, "zfs-csi:driver") ~= driver then
       return answer
