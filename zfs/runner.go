@@ -64,7 +64,6 @@ func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
 	var next func() (*process, error)
 	if c.Ahead {
 		next = func() (*process, error) { //nolint:contextcheck // It waits for another call.
-
 			return e.start(context.Background(), Command{Name: c.Name, Args: c.Args}, true)
 		}
 	}
