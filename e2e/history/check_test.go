@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	// page is how many entries of a list are asked for at once.
+	// page is how many entries of a list are asked for at once, which is as many calls as there are
+	// pages: where those are dear, only every now and then.
 	page = 3
 	// longest is how many steps a snapshot may go without being restored, where that is dear.
 	longest = 8
@@ -75,7 +76,7 @@ func (h *history) listVolumes() (all []*csi.Volume) {
 	for token := ""; ; {
 		var resp *csi.ListVolumesResponse
 		h.quietly("list volumes", func(ctx context.Context) (err error) {
-			resp, err = h.ListVolumes(ctx, &csi.ListVolumesRequest{MaxEntries: page, StartingToken: token})
+			resp, err = h.ListVolumes(ctx, &csi.ListVolumesRequest{MaxEntries: h.page(), StartingToken: token})
 			return err
 		})
 		for _, e := range resp.GetEntries() {
@@ -88,7 +89,7 @@ func (h *history) listVolumes() (all []*csi.Volume) {
 }
 
 func (h *history) listSnapshots(req *csi.ListSnapshotsRequest) (all []*csi.Snapshot) {
-	for req.MaxEntries = page; ; {
+	for req.MaxEntries = h.page(); ; {
 		var resp *csi.ListSnapshotsResponse
 		h.quietly("list snapshots", func(ctx context.Context) (err error) {
 			resp, err = h.ListSnapshots(ctx, req)
@@ -101,6 +102,14 @@ func (h *history) listSnapshots(req *csi.ListSnapshotsRequest) (all []*csi.Snaps
 			return all
 		}
 	}
+}
+
+// page returns how many entries of a list are asked for at once, 0 for all.
+func (h *history) page() int32 {
+	if h.storage.dear() && h.steps%longest != 0 {
+		return 0
+	}
+	return page
 }
 
 // quietly is allowed for calls that only look, which are noted when they fail.
