@@ -12,7 +12,7 @@ import (
 
 // clusterPatience bounds each wait while a cluster comes up; on an idle computer the
 // longest takes a minute.
-const clusterPatience = 10 * time.Minute
+const clusterPatience = 20 * time.Minute
 
 // startCluster starts Kubernetes on the machine and waits until pods run on it.
 func (i *Instance) startCluster(ctx context.Context) error {

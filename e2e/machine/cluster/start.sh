@@ -52,14 +52,8 @@ node)
 	unit kube-proxy exec --config=$etc/kube-proxy.yaml --hostname-override="$(hostname)"
 	;;
 rest)
-	# What is saved is the memory that holds something: of the files read so far keep those in
-	# use, and leave zeros where the others were.
+	# The files that were read stay in the saved memory: the next pods need them too.
 	sync
-	echo 1 >/proc/sys/vm/drop_caches
-	free=$(awk '$1 == "MemFree:" { print int($2 / 1024) - 300 }' /proc/meminfo)
-	mount -t tmpfs -o size=100% zeros /mnt
-	dd if=/dev/zero of=/mnt/zeros bs=1M count="$free" 2>/dev/null
-	umount /mnt
 	fstrim / || true
 	;;
 esac
