@@ -34,7 +34,7 @@ func (i *Instance) bringUp(ctx context.Context) error {
 		work  func(ctx context.Context) error
 	}{
 		{"start etcd and the API server", func(ctx context.Context) error { return i.startPart(ctx, "control-plane") }},
-		{"wait for it and import images", func(ctx context.Context) error {
+		{"wait for it and start containerd", func(ctx context.Context) error {
 			images := make(chan error, 1)
 			go func() { images <- i.startPart(ctx, "images") }()
 			err := i.admit(ctx, clusterPatience)
