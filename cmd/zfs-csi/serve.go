@@ -96,6 +96,9 @@ func parseOptions(call invocation) (*options, error) {
 		"the `ADDRESS` to serve /healthz and /readyz on over HTTP, such as :9809; empty: they are not served")
 	f.BoolVar(&o.ExpandOnNode, "expand-on-node", false,
 		"grow volumes on their node alone, when a pod uses them: for a cluster of several\nnodes, where the resizer reaches the controller of one")
+	f.Int64Var(&o.MaxVolumes, "max-volumes", 0,
+		"the `NUMBER` of volumes that pods of this node may use at the same time, which the scheduler keeps to;\n"+
+			"0: as many as they like")
 	newLog := f.logs(0)
 	f.DurationVar(&o.StopTimeout, "stop-timeout", driver.DefaultStopTimeout,
 		"the `TIME` that running calls get to end when the driver stops")

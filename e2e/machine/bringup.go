@@ -12,7 +12,7 @@ import (
 
 // clusterPatience bounds each wait while a cluster comes up; on an idle computer the
 // longest takes a minute.
-const clusterPatience = 10 * time.Minute
+const clusterPatience = 20 * time.Minute
 
 // startCluster starts Kubernetes on the machine and waits until pods run on it.
 func (i *Instance) startCluster(ctx context.Context) error {
@@ -34,7 +34,7 @@ func (i *Instance) bringUp(ctx context.Context) error {
 		work  func(ctx context.Context) error
 	}{
 		{"start etcd and the API server", func(ctx context.Context) error { return i.startPart(ctx, "control-plane") }},
-		{"wait for it and import images", func(ctx context.Context) error {
+		{"wait for it and start containerd", func(ctx context.Context) error {
 			images := make(chan error, 1)
 			go func() { images <- i.startPart(ctx, "images") }()
 			err := i.admit(ctx, clusterPatience)

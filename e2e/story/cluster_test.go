@@ -20,9 +20,11 @@ const (
 	// kubectlVariable names the program; without it is that of the PATH.
 	kubectlVariable = "ZFS_CSI_KUBECTL"
 	// patience is how long a state is waited for, which takes seconds where nothing is emulated.
-	patience = 4 * time.Minute
+	patience = 6 * time.Minute
 	// driver is the name of the driver in the cluster.
 	driver = "zfs-csi.github.io"
+	// release is the name of the Helm release, and of its namespace.
+	release = "zfs-csi"
 )
 
 // cluster is a namespace of a cluster, in which all ends with the test.
@@ -43,7 +45,7 @@ func newCluster(t *testing.T, namespace string) *cluster {
 		if t.Failed() {
 			c.describe()
 		}
-		c.kubectl("delete", "namespace", namespace, "--timeout="+patience.String())
+		c.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--timeout="+patience.String())
 		c.noVolumes()
 	})
 	return c
