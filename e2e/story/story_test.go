@@ -96,7 +96,7 @@ func (c *cluster) size(k claim, mib int64) {
 	c.Helper()
 	command := "blockdev --getsize64 /dev/data"
 	if k.mode.name == filesystem.name {
-		command = "echo $(($(df -k /data | tail -n 1 | awk '{print $2}') * 1024))"
+		command = "echo $(($(df -P -k /data | tail -n 1 | awk '{print $2}') * 1024))"
 	}
 	c.eventually(fmt.Sprintf("%s has %d MiB", k.name, mib), func() error {
 		got, err := strconv.ParseInt(c.exec(k, command), 10, 64)

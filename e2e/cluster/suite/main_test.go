@@ -40,13 +40,19 @@ func TestStorage(t *testing.T) {
 		t.Skip("the suite needs a cluster: make e2e")
 	}
 	gomega.RegisterFailHandler(framework.Fail)
+	running = !suiteConfig.DryRun
 	ginkgo.RunSpecs(t, "Kubernetes storage", suiteConfig, reporterConfig)
 }
 
+// running is set when specs are really run: the framework first goes through all of them without.
+var running bool
+
 // Results are written down one by one: a run that is ended loses only the specs it was at.
+// Specs that were not asked for are reported as skipped too, but without a reason.
 var _ = ginkgo.ReportAfterEach(func(report ginkgo.SpecReport) {
 	path := os.Getenv(stateVariable)
-	if path == "" || report.LeafNodeType != types.NodeTypeIt {
+	unasked := report.State.Is(types.SpecStateSkipped) && report.Failure.Message == ""
+	if path == "" || !running || unasked || report.LeafNodeType != types.NodeTypeIt {
 		return
 	}
 	if !report.State.Is(types.SpecStateFailureStates) {
