@@ -118,6 +118,33 @@ demo: machine build ## see the main job done on real ZFS, as a story
 	@CGO_ENABLED=0 go build -buildvcs=false -o bin/demo ./e2e/demo
 	@ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi $(MACHINE) run -- $(MACHINE) exec bin/demo
 
+# How many volumes and snapshots the full parent holds, how often each call is measured, and which rows.
+SCALE ?= 1000
+TIMES ?= 15
+ROWS ?=
+BENCH = CGO_ENABLED=0 ZFS_CSI_DEADLINE=10000h $(MACHINE) run --
+
+.PHONY: bench
+bench: machine build bench-program ## the driver beside raw ZFS, on real ZFS (half an hour): make bench SCALE=1000 TIMES=15 ROWS=clone
+	@ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi $(BENCH) $(MACHINE) exec bin/bench -scale=$(SCALE) -times=$(TIMES) -only='$(ROWS)' \
+		-revision='$(VERSION)' >bin/bench.json
+	@mkdir -p docs/bench && cp bin/bench.json docs/bench/bench.json
+	@bin/bench -report=docs/bench/bench.json -as=svg >docs/bench/bench.svg
+	@echo 'the figures are in docs/bench/bench.json, the plot in docs/bench/bench.svg'
+
+.PHONY: bench-program
+bench-program:
+	@CGO_ENABLED=0 go build -buildvcs=false -o bin/bench ./e2e/bench
+
+# What to compare with, and how often the two take turns.
+BASE ?= HEAD~1
+TURNS ?= 3
+BENCHSTAT := golang.org/x/perf/cmd/benchstat@latest
+
+.PHONY: bench-compare
+bench-compare: machine build bench-program ## two revisions in turn on one machine, and benchstat's verdict: make bench-compare BASE=v1 ROWS=clone
+	@e2e/bench/compare '$(BASE)' $(TURNS) $(MACHINE) $(BENCHSTAT) -scale=$(if $(filter command line,$(origin SCALE)),$(SCALE),0) -data=0 -times=$(TIMES) -only='$(ROWS)'
+
 .PHONY: vm-shell
 vm-shell: machine build ## a shell in a fresh machine with ZFS and the driver in its PATH
 	@ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi $(MACHINE) shell

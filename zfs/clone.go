@@ -6,45 +6,96 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 )
 
 // Clone implements Store.
 //
 // A clone is a snapshot of the source, a ZFS clone of that, and the snapshot marked
 // for deferred destruction, so that ZFS itself removes it with the last clone of it:
-// there is nothing to remember and nothing to leak.
+// there is nothing to remember and nothing to leak. The mark is made after Clone has returned.
 func (l *Local) Clone(ctx context.Context, id, source VolumeID, plan Plan) (*Volume, error) {
-	f, err := l.find(ctx, id, source)
+	f, taken, err := l.findAndTake(ctx, id, source)
 	if err != nil {
 		return nil, err
 	}
+	v, snapshot, err := l.cloneFound(ctx, f, taken, id, source, plan)
+	if err == nil && v.Origin != "" {
+		l.mark(snapshot, v.Dataset)
+		return v, nil
+	}
+	if snapshot != "" {
+		// Where there is no clone it goes at once.
+		err = errors.Join(err, l.zfs(context.WithoutCancel(ctx), snapshot, "destroy", "-d", snapshot))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("clone volume %s to %s: %w", source, id, err)
+	}
+	return v, nil
+}
+
+// findAndTake is find for the target and the source of a clone, of which it takes the snapshot at once
+// where it can; else taken is empty. Where the parents are in several pools it cannot: a target that is in
+// one of them is not seen in the other.
+func (l *Local) findAndTake(ctx context.Context, id, source VolumeID) (f *findings, taken string, err error) {
+	if len(l.pools()) > 1 {
+		f, err = l.find(ctx, id, source)
+		return f, "", err
+	}
+	f, err = l.survey(below(id, source), func(f *findings, names map[string][]string) error {
+		pool, leaf := l.pools()[0], l.snapshotName(kindClone)
+		var targets, sources []string
+		for _, p := range l.parents {
+			targets, sources = append(targets, p.volume(id).name), append(sources, p.volume(source).name)
+		}
+		r, err := l.programs[pool].take.do(ctx, fmt.Sprintf("lookAndTake(%s,%s,%s,%s,%s,%s,%s)",
+			luaList(names[pool]...), l.luaParents(pool), luaString(l.driver), luaList(targets...), luaList(sources...),
+			luaString(leaf), luaMap(map[string]string{propKind: leaf, propFor: id.id})))
+		f.rows, taken = map[string]row{}, r.Taken
+		if err == nil {
+			err = f.take(r.Text)
+		}
+		if err != nil {
+			err = f.askOrGet(ctx, names)
+		}
+		return err
+	})
+	return f, taken, err
+}
+
+// cloneFound makes a clone of what was found. It returns the snapshot too that it is made of: taken, unless
+// that is empty or the source has to be brought to rest for it. With an error snapshot is one that is
+// left; empty for none.
+func (l *Local) cloneFound(ctx context.Context, f *findings, taken string, id, source VolumeID, plan Plan) (v *Volume, snapshot string, err error) {
 	src, err := f.volume(source)
 	if errors.Is(err, ErrNotOurs) {
-		return nil, fmt.Errorf("source of the clone: %v: %w", err, ErrInvalid) //nolint:errorlint // it is not the target's fault
+		return nil, taken, fmt.Errorf("source of the clone: %v: %w", err, ErrInvalid) //nolint:errorlint // it is not the target's fault
 	}
 	if err != nil {
-		return nil, fmt.Errorf("source of the clone: %w", err)
+		return nil, taken, fmt.Errorf("source of the clone: %w", err)
 	}
-	spec, err := f.plan(ctx, id, src, f.rows[src.Dataset.name], plan)
+	spec, err := f.plan(ctx, id, src, src.Dataset.name, plan)
 	if err != nil {
-		return nil, err
+		return nil, taken, err
 	}
 	spec.Source = source.id
 	make, kind := l.clone, kindClone
 	if spec.copies(src) {
 		make, kind = l.copy, kindCopy
 	}
-	snapshot, err := l.snapshotAtRest(ctx, src, id, kind, spec.Quiesce)
-	if err != nil {
-		return nil, fmt.Errorf("clone volume %s: %w", src.ID, err)
+	if taken != "" && spec.Quiesce != nil {
+		if err := l.zfs(ctx, taken, "destroy", "-d", taken); err != nil {
+			return nil, taken, err
+		}
+		taken = ""
 	}
-	v, err := make(ctx, id, src, snapshot, spec, f.rows[spec.Parent.name])
-	// The snapshot goes with its last clone, or at once when there is none.
-	destroyErr := l.zfs(context.WithoutCancel(ctx), snapshot, "destroy", "-d", snapshot)
-	if err := errors.Join(err, destroyErr); err != nil {
-		return nil, fmt.Errorf("clone volume %s to %s: %w", src.ID, spec.Parent.volume(id), err)
+	if taken == "" {
+		if taken, err = l.snapshotAtRest(ctx, src, id, kind, spec.Quiesce); err != nil {
+			return nil, "", err
+		}
 	}
-	return v, nil
+	v, err = make(ctx, id, src, taken, spec, f.rows[spec.Parent.name])
+	return v, taken, err
 }
 
 // Restore implements Store.
@@ -54,7 +105,7 @@ func (l *Local) Restore(ctx context.Context, id VolumeID, source SnapshotID, pla
 		return nil, fmt.Errorf("source of the volume: %w", err)
 	}
 	src := &from.Of
-	spec, err := f.plan(ctx, id, src, f.rows[from.fullName()], plan)
+	spec, err := f.plan(ctx, id, src, from.fullName(), plan)
 	if err != nil {
 		return nil, err
 	}
@@ -70,13 +121,18 @@ func (l *Local) Restore(ctx context.Context, id VolumeID, source SnapshotID, pla
 	return v, nil
 }
 
-// plan returns what a volume made of src, whose properties are r, is to be, when it can be made.
-func (f *findings) plan(ctx context.Context, id VolumeID, src *Volume, r row, plan Plan) (CloneSpec, error) {
+// plan returns what a volume made of src is to be, when it can be made. name is that of the
+// dataset or snapshot to make it of.
+func (f *findings) plan(ctx context.Context, id VolumeID, src *Volume, name string, plan Plan) (CloneSpec, error) {
 	spec, err := plan(src)
 	if err != nil {
 		return spec, err
 	}
 	if err := f.vacate(ctx, id, spec.Parent); err != nil {
+		return spec, err
+	}
+	r, err := f.creation(ctx, name, spec.Properties)
+	if err != nil {
 		return spec, err
 	}
 	if err := spec.fit(src, r); err != nil {
@@ -85,6 +141,27 @@ func (f *findings) plan(ctx context.Context, id VolumeID, src *Volume, r row, pl
 	// Where a filesystem has been made on the source it is on the clone too.
 	spec.Formatted = src.Formatted
 	return spec, nil
+}
+
+// creation returns the properties of a dataset or snapshot, with those among p that are fixed when a
+// volume is made.
+func (f *findings) creation(ctx context.Context, name string, p Properties) (row, error) {
+	r := f.rows[name]
+	var missing []string
+	for property := range p {
+		if _, there := r[string(property)]; CreationOnly(string(property)) && !there {
+			missing = append(missing, string(property))
+		}
+	}
+	if len(missing) == 0 {
+		return r, nil
+	}
+	more, err := readRow(ctx, f.store.runner, Dataset{name}, strings.Join(missing, ","))
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(more, r)
+	return more, nil
 }
 
 // copies tells whether the volume is to be a full copy of src.
@@ -115,11 +192,9 @@ func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, snapshot st
 func (l *Local) snapshotAtRest(ctx context.Context, src *Volume, id VolumeID, kind string, quiesce func() (func() error, error)) (string, error) {
 	leaf := l.snapshotName(kind)
 	name := src.Dataset.name + "@" + leaf
-	args := append([]string{"snapshot"}, options([]string{propKind + "=" + leaf, propFor + "=" + id.id})...)
-	command := Command{Name: "zfs", Args: append(args, name)}
 	var taken bool
 	err := atRest(quiesce, func() error {
-		_, err := l.run(ctx, command, src.Dataset.name, name)
+		_, err := l.snapshots(ctx, map[string]string{propKind: leaf, propFor: id.id}, name)
 		taken = err == nil
 		return err
 	})

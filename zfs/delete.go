@@ -1,7 +1,6 @@
 package zfs
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -182,23 +181,15 @@ func (l *Local) unmarked(ctx context.Context, parent string) error {
 
 // program runs deleteProgram for the parents in one pool.
 func (l *Local) program(ctx context.Context, pool, what, name, detail string) (deletion, error) {
-	args := []string{"program", "-j", "-t", "100000000", "-m", "104857600", pool, "-", l.driver, what, name, detail}
+	args := []string{l.driver, what, name, detail}
 	for _, p := range l.parents {
 		if p.Pool() == pool {
 			args = append(args, p.name)
 		}
 	}
-	out, err := l.run(ctx, Command{Name: "zfs", Args: args, Stdin: strings.NewReader(deleteProgram)}, pool)
-	if err != nil {
-		return deletion{}, err
-	}
-	var result struct {
-		Return *deletion `json:"return"`
-	}
-	if err := json.NewDecoder(bytes.NewReader(out)).Decode(&result); err != nil || result.Return == nil {
-		return deletion{}, fmt.Errorf("channel program answered %q: %w", out, errors.Join(err, errors.New("not a result")))
-	}
-	return *result.Return, nil
+	var d deletion
+	err := l.execute(ctx, pool, false, "local argv = "+luaList(args...)+"\n"+deleteProgram, &d)
+	return d, err
 }
 
 // err returns why what was not deleted.

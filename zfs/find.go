@@ -39,13 +39,15 @@ func (r row) size(name string) (int64, error) {
 	return n, nil
 }
 
-// asked are the properties that find and list ask for.
-var asked = strings.Join([]string{
+// asked are the properties that looks and lists ask for; look.lua asks for those that are of use for what
+// it finds. Those of a filesystem that are kept in itself (see CreationOnly) no program can tell, so plan
+// asks for them where it needs them.
+var asked = []string{
 	"type", "guid", "creation", "available", "defer_destroy", "refquota", "refreservation", "volsize", "volblocksize", "origin",
-	"casesensitivity", "normalization", "utf8only", "volmode", "snapdev",
+	"volmode", "snapdev",
 	propDriver, propVolume, propKind, propFSType, propFormatted, propSource, propParameters, propLabels,
 	propSnapshot, propSources, propGroup, propDeleted,
-}, ",")
+}
 
 // getCommand returns `zfs get` of properties, with exact numbers, with extra arguments and names.
 func getCommand(properties string, extra ...string) Command {
@@ -86,7 +88,7 @@ type findings struct {
 // find looks at the parents, and below each at the volumes of these IDs, all in one
 // command. It is an error only when the look itself failed.
 func (l *Local) find(ctx context.Context, ids ...VolumeID) (*findings, error) {
-	return l.look(ctx, asked, below(ids...))
+	return l.look(ctx, below(ids...))
 }
 
 // below returns where volumes of these IDs can be below a parent.
@@ -98,61 +100,6 @@ func below(ids ...VolumeID) func(parent Dataset) []string {
 		}
 		return names
 	}
-}
-
-// look looks at properties of the parents, and of the datasets and snapshots that below names for each.
-func (l *Local) look(ctx context.Context, properties string, below func(parent Dataset) []string) (*findings, error) {
-	f := &findings{store: l, fault: map[Dataset]error{}}
-	var names []string
-	for _, p := range l.parents {
-		if err := l.poolUsable(p.Pool()); err != nil {
-			f.fail(p, err)
-			continue
-		}
-		names = append(names, below(p)...)
-		// Last, since ZFS looks at them in this order: a parent that is there proves that
-		// its pool was, when the volumes were looked for.
-		names = append(names, p.name)
-	}
-	if len(names) == 0 {
-		return f, nil
-	}
-
-	c := getCommand(properties, names...)
-	r, err := l.runner.Run(ctx, c)
-	if err != nil {
-		return nil, err
-	}
-	if f.rows, _, err = parseGet(r.Stdout); err != nil {
-		return nil, err
-	}
-	if err := f.account(c, r, names); err != nil {
-		return nil, err
-	}
-	for _, p := range l.parents {
-		if f.fault[p] == nil {
-			f.checkMarker(p)
-		}
-	}
-	return f, nil
-}
-
-// account proves that each name was either printed or said to be absent.
-func (f *findings) account(c Command, r Result, names []string) error {
-	absent := map[string]bool{}
-	known, other := failures(r.Stderr)
-	for _, k := range known {
-		if err := k.err(); !errors.Is(err, ErrNotFound) {
-			return fmt.Errorf("look up volumes: %w", err)
-		}
-		absent[k.dataset] = true
-	}
-	for _, name := range names {
-		if _, printed := f.rows[name]; printed == absent[name] {
-			return fmt.Errorf("%s ended with %d and told nothing certain of %s: %s", c, r.ExitCode, name, strings.Join(other, "; "))
-		}
-	}
-	return nil
 }
 
 func (f *findings) checkMarker(p Dataset) {

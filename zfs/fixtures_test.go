@@ -168,7 +168,7 @@ func TestFaults(t *testing.T) {
 		if c.prepare != "" {
 			shell(strings.ReplaceAll(c.prepare, "POOL", pool))
 		}
-		words := strings.Fields(strings.NewReplacer("POOL", pool, "ASKED", asked).Replace(c.command))
+		words := strings.Fields(strings.NewReplacer("POOL", pool, "ASKED", strings.Join(asked, ",")).Replace(c.command))
 		r, err := run.Run(t.Context(), Command{Name: words[0], Args: words[1:]})
 		if err != nil {
 			t.Fatal(err)

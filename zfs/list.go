@@ -13,7 +13,7 @@ func (l *Local) List(ctx context.Context) ([]*Volume, error) {
 	if err := l.Check(ctx); err != nil {
 		return nil, err
 	}
-	c := getCommand(asked, append([]string{"-d", "1", "-t", "filesystem,volume"}, names(l.parents)...)...)
+	c := getCommand(strings.Join(asked, ","), append([]string{"-d", "1", "-t", "filesystem,volume"}, names(l.parents)...)...)
 	out, err := l.run(ctx, c, names(l.parents)...)
 	if err != nil {
 		return nil, fmt.Errorf("list volumes: %w", err)

@@ -45,6 +45,9 @@ type Local struct {
 	devices *devices
 	// looks holds one entry for each look through open files that is under way.
 	looks chan struct{}
+	// programs are those of each pool.
+	programs map[string]poolPrograms
+	marks    marks
 	// progress is how often a copy tells how far it is.
 	progress time.Duration
 
@@ -80,7 +83,7 @@ func NewLocal(c LocalConfig) (*Local, error) {
 	if _, err := rand.Read(nonce); err != nil {
 		return nil, fmt.Errorf("make a nonce: %w", err)
 	}
-	return &Local{
+	l := &Local{
 		driver:   c.Driver,
 		parents:  c.Parents,
 		runner:   c.Runner,
@@ -90,7 +93,9 @@ func NewLocal(c LocalConfig) (*Local, error) {
 		looks:    make(chan struct{}, maxLooks),
 		progress: c.Progress,
 		nonce:    hex.EncodeToString(nonce),
-	}, nil
+	}
+	l.programs = l.newPrograms()
+	return l, nil
 }
 
 // Parents implements Store.

@@ -28,7 +28,7 @@ func (c Change) Empty() bool { return c.Thick == nil && len(c.Properties) == 0 }
 // as they were when anything fails. The reservation, which ZFS sets in a transaction group of
 // its own, comes last and alone: to put one back might lack the room.
 func (l *Local) Modify(ctx context.Context, id VolumeID, change Change) (*Volume, error) {
-	f, err := l.look(ctx, "all", below(id))
+	f, err := l.survey(below(id), func(f *findings, names map[string][]string) error { return f.get(ctx, "all", names) })
 	if err != nil {
 		return nil, err
 	}

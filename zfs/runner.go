@@ -1,7 +1,6 @@
 package zfs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +22,9 @@ type Command struct {
 	Stdin io.Reader
 	// Stdout, when not nil, takes what the command writes, and Result.Stdout stays empty.
 	Stdout io.Writer
+	// Ahead tells that the command does nothing before it has read all of Stdin, and nothing if that
+	// is empty, so that it can be started before there is a Stdin; which then is an io.Seeker too.
+	Ahead bool
 }
 
 // String returns the command as a person would type it, for logs.
@@ -50,36 +52,47 @@ type Exec struct {
 	// container: its tools are run, with that folder as their root. All they have to be given are names and
 	// pipes, which mean the same there.
 	Root string
+	// Ready keeps processes for commands that may be started ahead; nil for none.
+	Ready *Ready
 }
 
 // Run implements Runner.
 func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
-	path, err := e.Find(c.Name)
-	if err != nil {
-		return Result{}, fmt.Errorf("run %s: %w", c, err)
+	started := e.Ready.take(c.key())
+	ahead := started != nil
+	// A process that nobody waits for is started when this one has ended.
+	var next func() (*process, error)
+	if c.Ahead {
+		next = func() (*process, error) {
+			return e.start(context.Background(), Command{Name: c.Name, Args: c.Args}, true)
+		}
 	}
-	var stdout, stderr bytes.Buffer
-	cmd := exec.CommandContext(ctx, path, c.Args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "LANGUAGE=C")
-	// A signal for the driver's process group is not for commands: they run to their end.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Chroot: e.Root}
-	if e.Root != "" {
-		cmd.Dir = "/"
-		cmd.Env = append(cmd.Env, "PATH="+strings.Join(toolFolders, ":"))
-	}
-	cmd.Stdin = c.Stdin
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if c.Stdout != nil {
-		cmd.Stdout = c.Stdout
-	}
+	defer func() { e.Ready.release(c.key(), next) }()
 
 	start := time.Now()
-	err = cmd.Run()
-	result := Result{Stdout: stdout.Bytes(), Stderr: stderr.Bytes(), ExitCode: -1}
-	if cmd.ProcessState != nil {
-		result.ExitCode = cmd.ProcessState.ExitCode()
+	var err error
+	if ahead {
+		err = started.tell(ctx, c)
 	}
-	e.Log.DebugContext(ctx, "command", "command", c.String(), "duration", time.Since(start),
+	if ahead && errors.Is(err, errDeaf) {
+		// It ended before it was told anything; the pool was not there when it was started, perhaps.
+		if _, err := c.Stdin.(io.Seeker).Seek(0, io.SeekStart); err != nil {
+			return Result{ExitCode: -1}, fmt.Errorf("run %s: %w", c, err)
+		}
+		ahead = false
+	}
+	if !ahead {
+		if started, err = e.start(ctx, c, false); err != nil {
+			return Result{ExitCode: -1}, fmt.Errorf("run %s: %w", c, err)
+		}
+		err = started.cmd.Wait()
+	}
+	started.kill()
+	result := Result{Stdout: started.stdout.Bytes(), Stderr: started.stderr.Bytes(), ExitCode: -1}
+	if started.cmd.ProcessState != nil {
+		result.ExitCode = started.cmd.ProcessState.ExitCode()
+	}
+	e.Log.DebugContext(ctx, "command", "command", c.String(), "duration", time.Since(start), "ahead", ahead,
 		"exit", result.ExitCode, "stderr", firstLine(result.Stderr))
 
 	var exit *exec.ExitError
@@ -90,6 +103,39 @@ func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
 		return result, fmt.Errorf("run %s: %w", c, err)
 	}
 	return result, nil
+}
+
+// start starts a command; one that waits gets its standard input later.
+func (e Exec) start(ctx context.Context, c Command, waits bool) (*process, error) {
+	path, err := e.Find(c.Name)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	p := &process{cmd: exec.CommandContext(ctx, path, c.Args...), kill: cancel}
+	p.cmd.Env = append(os.Environ(), "LC_ALL=C", "LANGUAGE=C")
+	// A signal for the driver's process group is not for commands: they run to their end.
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Chroot: e.Root}
+	if e.Root != "" {
+		p.cmd.Dir = "/"
+		p.cmd.Env = append(p.cmd.Env, "PATH="+strings.Join(toolFolders, ":"))
+	}
+	p.cmd.Stdin = c.Stdin
+	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
+	if c.Stdout != nil {
+		p.cmd.Stdout = c.Stdout
+	}
+	if waits {
+		if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+			cancel()
+			return nil, err
+		}
+	}
+	if err := p.cmd.Start(); err != nil {
+		cancel()
+		return nil, err
+	}
+	return p, nil
 }
 
 func firstLine(b []byte) string {

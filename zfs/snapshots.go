@@ -16,7 +16,7 @@ func (l *Local) GetSnapshot(ctx context.Context, id SnapshotID) (*Snapshot, erro
 
 // snapshot returns a live snapshot and the look that found it, with extra volumes looked at too.
 func (l *Local) snapshot(ctx context.Context, id SnapshotID, extra ...VolumeID) (*Snapshot, *findings, error) {
-	f, err := l.look(ctx, asked, func(parent Dataset) []string {
+	f, err := l.look(ctx, func(parent Dataset) []string {
 		names := []string{parent.name + "@" + id.leaf, parent.volume(id.volume).name + "@" + id.leaf}
 		for _, e := range extra {
 			names = append(names, parent.volume(e).name)
@@ -66,7 +66,7 @@ func (l *Local) entrySnapshots(ctx context.Context, f *findings, leaf string, gr
 
 // GetGroup implements Store.
 func (l *Local) GetGroup(ctx context.Context, id GroupID) ([]*Snapshot, error) {
-	f, err := l.look(ctx, asked, func(parent Dataset) []string { return []string{parent.name + "@" + id.leaf} })
+	f, err := l.look(ctx, func(parent Dataset) []string { return []string{parent.name + "@" + id.leaf} })
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (l *Local) ListSnapshots(ctx context.Context) ([]*Snapshot, error) {
 	if err := l.Check(ctx); err != nil {
 		return nil, err
 	}
-	c := getCommand(asked, append([]string{"-d", "2", "-t", "snapshot"}, names(l.parents)...)...)
+	c := getCommand(strings.Join(asked, ","), append([]string{"-d", "2", "-t", "snapshot"}, names(l.parents)...)...)
 	out, err := l.run(ctx, c, names(l.parents)...)
 	if err != nil {
 		return nil, fmt.Errorf("list snapshots: %w", err)

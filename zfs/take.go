@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // A caller's snapshot is found by its name alone: beside the snapshots of the volumes, and in
@@ -16,7 +17,7 @@ import (
 // Take implements Store.
 func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error) {
 	leaf := snapshotLeaf(spec.Name)
-	f, err := l.look(ctx, asked, func(parent Dataset) []string {
+	f, err := l.look(ctx, func(parent Dataset) []string {
 		names := []string{parent.name + "@" + leaf}
 		for _, id := range spec.Sources {
 			names = append(names, parent.volume(id).name, parent.volume(id).name+"@"+leaf)
@@ -36,10 +37,30 @@ func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error
 	if err := l.clearNames(ctx, f, volumes, leaf); err != nil {
 		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
 	}
-	if err := l.take(ctx, spec, leaf, volumes, sources); err != nil {
+	created, err := l.take(ctx, spec, leaf, volumes, sources)
+	if err != nil {
 		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
 	}
-	return l.members(ctx, leaf, sources) // ZFS's clock tells when they were taken.
+	out := make([]*Snapshot, len(volumes))
+	for i, v := range volumes {
+		out[i] = spec.made(v, leaf, created)
+	}
+	return out, nil
+}
+
+// made returns the snapshot of a volume that was taken to the spec.
+func (s SnapshotSpec) made(v *Volume, leaf string, created time.Time) *Snapshot {
+	taken := &Snapshot{
+		ID: SnapshotID{v.ID, leaf}, Name: s.Name, Created: created,
+		Of: Volume{
+			ID: v.ID, Dataset: v.Dataset, Parent: v.Parent, Kind: v.Kind, Size: v.Size, BlockSize: v.BlockSize,
+			Attributes: Attributes{FSType: v.FSType, Formatted: v.Formatted},
+		},
+	}
+	if s.Group {
+		taken.Group = GroupID{leaf}
+	}
+	return taken
 }
 
 // taken returns the snapshots when they are there already. Errors: ErrExists when the name is
@@ -99,7 +120,7 @@ func (l *Local) members(ctx context.Context, leaf string, sources []source) ([]*
 		}
 		return names
 	}
-	f, err := l.look(ctx, asked, places)
+	f, err := l.look(ctx, places)
 	if err != nil {
 		return nil, err
 	}
@@ -163,39 +184,55 @@ func (l *Local) setAside(ctx context.Context, name string) error {
 	return l.zfs(ctx, name, "rename", name, dataset+"@"+l.snapshotName(kindDeleted))
 }
 
-func (l *Local) take(ctx context.Context, spec SnapshotSpec, leaf string, volumes []*Volume, sources []source) error {
-	properties := []string{propSnapshot + "=" + escape(spec.Name), propSources + "=" + formatSources(sources)}
+// take takes the snapshots and what stands for their name, and returns when they were taken, by ZFS's clock.
+func (l *Local) take(ctx context.Context, spec SnapshotSpec, leaf string, volumes []*Volume, sources []source) (created time.Time, err error) {
+	properties := map[string]string{propSnapshot: escape(spec.Name), propSources: formatSources(sources)}
 	if spec.Group {
-		properties = append(properties, propGroup+"=yes")
+		properties[propGroup] = "yes"
 	}
 	if labels := formatLabels(spec.Labels); labels != "" {
-		properties = append(properties, propLabels+"="+labels)
+		properties[propLabels] = labels
 	}
-	if err := checkLengths(properties); err != nil {
-		return err
+	var pairs []string
+	for name, value := range properties {
+		pairs = append(pairs, name+"="+value)
 	}
-	asked := []string{volumes[0].Parent.name + "@" + leaf}
+	if err := checkLengths(pairs); err != nil {
+		return created, err
+	}
+	names := []string{volumes[0].Parent.name + "@" + leaf}
 	for _, v := range volumes {
-		asked = append(asked, v.Dataset.name+"@"+leaf)
-	}
-	args := append(append([]string{"snapshot"}, options(properties)...), asked...)
-	for _, v := range volumes {
-		asked = append(asked, v.Dataset.name)
+		names = append(names, v.Dataset.name+"@"+leaf)
 	}
 	rest := func() (func() error, error) { return spec.Quiesce(volumes) }
 	if spec.Quiesce == nil {
 		rest = nil
 	}
 	var taken bool
-	err := atRest(rest, func() error {
-		_, err := l.run(ctx, Command{Name: "zfs", Args: args}, asked...)
+	err = atRest(rest, func() error {
+		created, err = l.snapshots(ctx, properties, names...)
 		taken = err == nil
 		return err
 	})
 	if err != nil && taken {
 		err = errors.Join(err, l.undoTake(context.WithoutCancel(ctx), leaf, volumes[0].ID, spec.Group))
 	}
-	return err
+	return created, err
+}
+
+// snapshots takes snapshots of datasets in one pool, all or none, at one moment and with the same
+// properties. It returns when that was, by ZFS's clock, to the second. Errors: ErrNotFound, ErrExists, ErrNoSpace,
+// ErrReadOnly, ErrUnavailable.
+func (l *Local) snapshots(ctx context.Context, properties map[string]string, names ...string) (time.Time, error) {
+	pool := pool(names[0])
+	r, err := l.programs[pool].take.do(ctx, "take("+luaList(names...)+","+luaMap(properties)+")")
+	if err == nil {
+		err = r.err()
+	}
+	if err != nil {
+		return time.Time{}, fmt.Errorf("zfs snapshot: %w", err)
+	}
+	return time.Unix(r.Created, 0), nil
 }
 
 // sameIDs tells whether two lists name the same volumes.

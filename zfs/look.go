@@ -1,0 +1,145 @@
+package zfs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+)
+
+// look looks at the parents, and at the datasets and snapshots that below names for each. A program
+// tells of them at the least cost; where it cannot, as of a pool that is read-only, and wherever
+// anything is wrong with its answer, `zfs get` does.
+func (l *Local) look(ctx context.Context, below func(parent Dataset) []string) (*findings, error) {
+	return l.survey(below, func(f *findings, names map[string][]string) error { return f.askOrGet(ctx, names) })
+}
+
+func (f *findings) askOrGet(ctx context.Context, names map[string][]string) error {
+	err := f.ask(ctx, names)
+	if err != nil && ctx.Err() == nil {
+		f.store.log.DebugContext(ctx, "a program could not tell; asking in the other way", "error", err)
+		err = f.get(ctx, strings.Join(asked, ","), names)
+	}
+	return err
+}
+
+// survey has find fill in the rows of the parents, and of the datasets and snapshots that below names for
+// each, all of which it is given by pool.
+func (l *Local) survey(below func(parent Dataset) []string, find func(f *findings, names map[string][]string) error) (*findings, error) {
+	f := &findings{store: l, fault: map[Dataset]error{}}
+	names := map[string][]string{}
+	for _, p := range l.parents {
+		if err := l.poolUsable(p.Pool()); err != nil {
+			f.fail(p, err)
+			continue
+		}
+		names[p.Pool()] = append(names[p.Pool()], below(p)...)
+		// Last, since ZFS looks at them in this order: a parent that is there proves that
+		// its pool was, when the volumes were looked for.
+		names[p.Pool()] = append(names[p.Pool()], p.name)
+	}
+	if len(names) == 0 {
+		return f, nil
+	}
+	if err := find(f, names); err != nil {
+		return nil, err
+	}
+	for _, p := range l.parents {
+		if f.fault[p] == nil {
+			f.checkMarker(p)
+		}
+	}
+	return f, nil
+}
+
+// ask has a program in each pool tell what is there.
+func (f *findings) ask(ctx context.Context, names map[string][]string) error {
+	type answer struct {
+		pool string
+		reply
+		err error
+	}
+	answers := make(chan answer, len(names))
+	for pool, in := range names {
+		go func() {
+			r, err := f.store.programs[pool].look.do(ctx, "look("+luaList(in...)+","+f.store.luaParents(pool)+")")
+			answers <- answer{pool, r, err}
+		}()
+	}
+	f.rows = map[string]row{}
+	for range names {
+		a := <-answers
+		if err := cmp.Or(a.err, f.take(a.Text)); err != nil {
+			return fmt.Errorf("pool %s: %w", a.pool, err)
+		}
+	}
+	return nil
+}
+
+// luaParents returns a table of Lua with the parents in a pool for keys.
+func (l *Local) luaParents(pool string) string {
+	parents := map[string]string{}
+	for _, p := range l.parents {
+		if p.Pool() == pool {
+			parents[p.name] = "parent"
+		}
+	}
+	return luaMap(parents)
+}
+
+// take takes in what a program told.
+func (f *findings) take(text string) error {
+	rows, _, err := parseGet([]byte(text))
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		if guid, err := strconv.ParseInt(r["guid"].value, 10, 64); err == nil && guid < 0 {
+			r["guid"] = cell{strconv.FormatUint(uint64(guid), 10), r["guid"].source} // Lua has no unsigned numbers.
+		}
+	}
+	if len(rows) == 0 {
+		// The pool is there, and so are its parents, as a rule.
+		return errors.New("a program told of nothing")
+	}
+	maps.Copy(f.rows, rows)
+	return nil
+}
+
+// get has `zfs get` tell what is there, and properties of it.
+func (f *findings) get(ctx context.Context, properties string, names map[string][]string) error {
+	var all []string
+	for _, pool := range f.store.pools() {
+		all = append(all, names[pool]...)
+	}
+	c := getCommand(properties, all...)
+	r, err := f.store.runner.Run(ctx, c)
+	if err != nil {
+		return err
+	}
+	if f.rows, _, err = parseGet(r.Stdout); err != nil {
+		return err
+	}
+	return f.account(c, r, all)
+}
+
+// account proves that each name was either printed or said to be absent.
+func (f *findings) account(c Command, r Result, names []string) error {
+	absent := map[string]bool{}
+	known, other := failures(r.Stderr)
+	for _, k := range known {
+		if err := k.err(); !errors.Is(err, ErrNotFound) {
+			return fmt.Errorf("look up volumes: %w", err)
+		}
+		absent[k.dataset] = true
+	}
+	for _, name := range names {
+		if _, printed := f.rows[name]; printed == absent[name] {
+			return fmt.Errorf("%s ended with %d and told nothing certain of %s: %s", c, r.ExitCode, name, strings.Join(other, "; "))
+		}
+	}
+	return nil
+}

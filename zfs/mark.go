@@ -1,0 +1,66 @@
+package zfs
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// markAfter is how long after a clone its snapshot is marked for removal: those of clones that are
+// made in that time are marked together, in one transaction group that no call waits for.
+const markAfter = 500 * time.Millisecond
+
+// marks are the snapshots that still are to be marked, so that they go with their last clone. A
+// deletion treats them as if they were, so that nothing hangs on when it is done; what a
+// process that dies leaves unmarked the Sweep of the next one marks.
+type marks struct {
+	mu    sync.Mutex
+	calls map[string][]string // by pool
+}
+
+// mark has a snapshot that was taken for a clone marked soon.
+func (l *Local) mark(snapshot string, clone Dataset) {
+	dataset, leaf, _ := strings.Cut(snapshot, "@")
+	l.marks.mu.Lock()
+	defer l.marks.mu.Unlock()
+	if l.marks.calls == nil {
+		l.marks.calls = map[string][]string{}
+	}
+	pool := clone.Pool()
+	if len(l.marks.calls[pool]) == 0 {
+		time.AfterFunc(markAfter, func() { l.markAll(pool) })
+	}
+	l.marks.calls[pool] = append(l.marks.calls[pool], fmt.Sprintf("mark(%s,%s,%s)", luaString(dataset), luaString(leaf), luaString(clone.name)))
+}
+
+// markAll marks all snapshots in a pool that are to be marked.
+func (l *Local) markAll(pool string) {
+	l.marks.mu.Lock()
+	calls := l.marks.calls[pool]
+	delete(l.marks.calls, pool)
+	l.marks.mu.Unlock()
+	ctx := context.Background()
+	err := l.poolUsable(pool)
+	if err == nil {
+		var wait sync.WaitGroup
+		for _, call := range calls {
+			wait.Go(func() {
+				r, err := l.programs[pool].take.do(ctx, call)
+				if err == nil {
+					err = r.err()
+				}
+				if err != nil {
+					l.log.WarnContext(ctx, "the snapshot of a clone cannot be marked for removal; the next sweep does it", "error", err)
+				}
+			})
+		}
+		wait.Wait()
+	}
+	if err != nil {
+		l.log.WarnContext(ctx, "snapshots of clones cannot be marked for removal; the next sweep does it", "snapshots", len(calls), "error", err)
+		return
+	}
+	l.log.DebugContext(ctx, "snapshots of clones marked for removal", "pool", pool, "snapshots", len(calls))
+}
