@@ -140,6 +140,9 @@ func (l *Local) look(ctx context.Context, properties string, below func(parent D
 // account proves that each name was either printed or said to be absent.
 func (f *findings) account(c Command, r Result, names []string) error {
 	absent := map[string]bool{}
+	if why, bad := strings.CutPrefix(firstLine(r.Stderr), "bad property list: "); bad {
+		return fmt.Errorf("%s in this version of ZFS: %w", why, ErrInvalid)
+	}
 	known, other := failures(r.Stderr)
 	for _, k := range known {
 		if err := k.err(); !errors.Is(err, ErrNotFound) {
