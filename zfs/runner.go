@@ -50,6 +50,9 @@ type Exec struct {
 	// container: its tools are run, with that folder as their root. All they have to be given are names and
 	// pipes, which mean the same there.
 	Root string
+	// Inherited are open files that each command keeps open too, until it ends: a lock on them that nobody gives
+	// back is held until the last command has ended.
+	Inherited []*os.File
 }
 
 // Run implements Runner.
@@ -67,6 +70,7 @@ func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
 		cmd.Dir = "/"
 		cmd.Env = append(cmd.Env, "PATH="+strings.Join(toolFolders, ":"))
 	}
+	cmd.ExtraFiles = e.Inherited
 	cmd.Stdin = c.Stdin
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if c.Stdout != nil {
