@@ -129,6 +129,9 @@ func (f *findings) get(ctx context.Context, properties string, names map[string]
 // account proves that each name was either printed or said to be absent.
 func (f *findings) account(c Command, r Result, names []string) error {
 	absent := map[string]bool{}
+	if why, bad := strings.CutPrefix(firstLine(r.Stderr), "bad property list: "); bad {
+		return fmt.Errorf("%s in this version of ZFS: %w", why, ErrInvalid)
+	}
 	known, other := failures(r.Stderr)
 	for _, k := range known {
 		if err := k.err(); !errors.Is(err, ErrNotFound) {

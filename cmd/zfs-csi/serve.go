@@ -46,7 +46,7 @@ func serve(ctx context.Context, call invocation) error {
 	}
 	o.tools.Ready = &zfs.Ready{}
 	defer o.tools.Ready.Close()
-	store, err := zfs.NewLocal(zfs.LocalConfig{Driver: o.Name, Parents: o.parents, Runner: o.tools, Log: o.Log})
+	store, err := zfs.NewLocal(zfs.LocalConfig{Driver: o.Name, Parents: o.parents, Runner: &o.tools, Log: o.Log})
 	if err != nil {
 		return err
 	}
@@ -61,14 +61,15 @@ func serve(ctx context.Context, call invocation) error {
 			o.Log.WarnContext(ctx, found.Check+": "+found.Message, "advice", found.Advice)
 		}
 	}
-	release, err := lockParents(ctx, o.lockDir, o.parents, o.Log)
+	locks, err := lockParents(ctx, o.lockDir, o.parents, o.Log)
 	if errors.Is(err, context.Canceled) {
 		return nil // Stopped while it waited.
 	}
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer locks.release()
+	o.tools.Inherited = locks.commands
 	o.Log.InfoContext(ctx, "starting", "version", o.Version, "parents", o.parents.String())
 	return d.Serve(ctx, o.endpoint)
 }
