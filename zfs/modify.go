@@ -38,23 +38,24 @@ func (l *Local) Modify(ctx context.Context, id VolumeID, change Change) (*Volume
 		return nil, fmt.Errorf("modify volume %s: %w", id, err)
 	}
 	before := change.before(r)
-	marked := change.parts() > 1
-	properties := change.Properties.sorted()
-	if marked {
-		properties = append([]string{propChanging + "=" + before.String()}, properties...)
+	properties, marked := change.Properties.sorted(), change.parts() > 1
+	mark := []string{propChanging + "=" + before.String()}
+	if !marked {
+		mark = nil
 	}
-	for _, properties := range [][]string{properties, change.reservation(v)} {
-		if err := l.set(ctx, v.Dataset, properties); err != nil {
-			what := fmt.Sprintf("modify volume %s to %s", id, strings.Join(properties, " "))
-			if left := l.putBack(context.WithoutCancel(ctx), v.Dataset, before, marked); left != nil {
-				return nil, fmt.Errorf("%s: %v; and not all is put back: %w", what, err, left) //nolint:errorlint // what err means holds only where nothing has changed
-			}
-			return nil, fmt.Errorf("%s: %w", what, err)
+	// The mark is first: where ZFS cannot set all at once, it sets one after the other.
+	for i, step := range [][]string{properties, change.reservation(v)} {
+		if i == 0 {
+			step = append(mark, step...)
+		}
+		if err := l.set(ctx, v.Dataset, step); err != nil {
+			err = fmt.Errorf("modify volume %s to %s: %w", id, strings.Join(append(properties, change.reservation(v)...), " "), err)
+			return nil, l.undo(ctx, v.Dataset, before.properties(), marked, err)
 		}
 	}
 	if marked {
 		if err := l.zfs(ctx, v.Dataset.name, "inherit", propChanging, v.Dataset.name); err != nil {
-			return nil, fmt.Errorf("modify volume %s: %w", id, err)
+			return nil, l.undo(ctx, v.Dataset, before, marked, fmt.Errorf("modify volume %s: %w", id, err))
 		}
 	}
 	if change.Thick != nil {

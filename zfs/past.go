@@ -64,31 +64,41 @@ func (l *Local) endChange(ctx context.Context, d Dataset, r row) error {
 	if err != nil {
 		return fmt.Errorf("%s: property %s: %w", d, propChanging, err)
 	}
-	for _, c := range before {
-		if c.name == "refreservation" && c.value != r[c.name].value {
-			before = nil
-			break
-		}
+	undone := before.properties()
+	if slices.ContainsFunc(before, func(c former) bool { return c.name == "refreservation" && c.value != r[c.name].value }) {
+		undone = nil
 	}
-	l.log.InfoContext(ctx, "end a change that an earlier process has begun", "dataset", d.name, "undo", before.String())
-	return l.putBack(ctx, d, before, true)
+	l.log.InfoContext(ctx, "end a change that an earlier process has begun", "dataset", d.name, "undone", undone.String())
+	return l.putBack(ctx, d, undone, true)
+}
+
+// properties are what p has without the reservation.
+func (p past) properties() past {
+	return slices.DeleteFunc(slices.Clone(p), func(c former) bool { return c.name == "refreservation" })
+}
+
+// undo puts back what was before a change that could not be made, and returns why not.
+func (l *Local) undo(ctx context.Context, d Dataset, before past, marked bool, why error) error {
+	if left := l.putBack(context.WithoutCancel(ctx), d, before, marked); left != nil {
+		return fmt.Errorf("%v; and not all is put back: %w", why, left) //nolint:errorlint // what why means holds only where nothing has changed
+	}
+	return why
 }
 
 // putBack gives properties of d what they had, each from where it had it, and takes propChanging away if d is
-// marked by it. The reservation is not among them: no later step can fail.
+// marked by it.
 func (l *Local) putBack(ctx context.Context, d Dataset, before past, marked bool) error {
 	var local []string
 	var faults []error
 	for _, c := range before {
-		switch {
-		case c.name == "refreservation":
-		case c.source == "local":
+		switch c.source {
+		case "local":
 			local = append(local, c.name+"="+c.value)
-		case c.source == "temporary":
+		case "temporary":
 			// A mount option hides the property, which then is the other of on and off; where it
 			// has that from is not told.
 			local = append(local, c.name+"="+map[string]string{"on": "off", "off": "on"}[c.value])
-		case c.source == "received":
+		case "received":
 			faults = append(faults, l.zfs(ctx, d.name, "inherit", "-S", c.name, d.name))
 		default:
 			faults = append(faults, l.zfs(ctx, d.name, "inherit", c.name, d.name))

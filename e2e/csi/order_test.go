@@ -174,6 +174,9 @@ func (s *stack) unformatted(id string) bool {
 func (s *stack) inside(k kind, id string, f func(path string)) {
 	s.Helper()
 	source, fsType, options := s.parents[0].String()+"/"+id, "zfs", ""
+	if len(s.parents) > 1 {
+		source = s.dataset(id)
+	}
 	if k.name != dataset.name {
 		device, err := s.store.Device(s.ctx(), zfs.MustParseDataset(source))
 		s.must(err)
