@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -20,8 +21,8 @@ const (
 	probeName = "probe"
 )
 
-// check compares what is there with the model: the lists, each volume's size and content, and
-// the content of snapshots. To see that, a snapshot has to be restored, which takes longer
+// check compares what is there with the model: the lists, each volume's size and content, its properties, where that is
+// dear every now and then, and the content of snapshots. To see that, a snapshot has to be restored, which takes longer
 // than all the rest. Where commands are dear that is done after a step only for those that the
 // step could have touched (see near; a new one; after a restart all), and for those that were
 // not restored for some steps, since nothing else changes or removes a snapshot; and for all
@@ -38,6 +39,9 @@ func (h *history) check() {
 		}
 	}
 	h.touched = nil
+	if !h.storage.dear() || h.machine != nil || h.steps%longest == 0 {
+		h.areModified()
+	}
 }
 
 // listed compares the lists with the model.
@@ -163,16 +167,22 @@ func (h *history) restores(s *snapshot) {
 	h.lines = lines
 }
 
-// isModified checks the properties that were asked for, as ZFS has them.
-func (h *history) isModified(v *volume) {
-	for key, want := range v.modified {
-		name, native := strings.CutPrefix(key, "zfs.")
-		if !native {
-			continue
+// areModified checks the properties that were asked for, and the reservations, as the storage has them.
+func (h *history) areModified() {
+	all := h.storage.properties(h.testing())
+	for _, v := range h.volumes {
+		for key, want := range v.modified {
+			name, native := strings.CutPrefix(key, "zfs.")
+			if got := all[v.id][name]; native && got != want {
+				h.note("%s of %s is %q, want %q", name, v.name, got, want)
+				h.Fatalf("a volume is not modified as it should")
+			}
 		}
-		if got := h.storage.Property(h.testing(), h.volumeID(v), name); got != want {
-			h.note("%s of %s is %q, want %q", name, v.name, got, want)
-			h.Fatalf("a volume is not modified as it should")
+		thick := v.modified["provisioning"] == "thick"
+		reserved, err := strconv.ParseInt(all[v.id]["refreservation"], 10, 64)
+		if err != nil || thick && reserved < v.size || !thick && reserved != 0 {
+			h.note("%q of the %d bytes of %s are reserved, and to be thick is %t", all[v.id]["refreservation"], v.size, v.name, thick)
+			h.Fatalf("the space of a volume is not reserved as it should")
 		}
 	}
 }
@@ -180,6 +190,7 @@ func (h *history) isModified(v *volume) {
 // close ends the history: each snapshot is restored, everything is deleted in random
 // order, and then nothing is left and the space is what it was.
 func (h *history) close() {
+	h.areModified()
 	for _, s := range h.snapshots {
 		h.restores(s)
 	}
