@@ -116,7 +116,7 @@ func (p *programs) do(ctx context.Context, call string) (reply, error) {
 	p.waiting = append(p.waiting, r)
 	if !p.running {
 		p.running = true
-		go p.serve()
+		go p.serve() //nolint:contextcheck // It serves other calls too.
 	}
 	p.mu.Unlock()
 	select {

@@ -66,7 +66,7 @@ func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
 	// A process that nobody waits for is started when this one has ended.
 	var next func() (*process, error)
 	if c.Ahead {
-		next = func() (*process, error) {
+		next = func() (*process, error) { //nolint:contextcheck // It is for a later call.
 			return e.start(context.Background(), Command{Name: c.Name, Args: c.Args}, true)
 		}
 	}
