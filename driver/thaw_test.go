@@ -140,7 +140,11 @@ func TestThawBesideOneThatHangs(t *testing.T) {
 			}
 			return nil
 		}
-		go n.thawAtStart(n.context())
+		started := make(chan struct{})
+		go func() {
+			defer close(started)
+			n.thawAtStart(n.context())
+		}()
 		written := make(chan string, len(left))
 		for _, path := range left {
 			go func() {
@@ -159,6 +163,7 @@ func TestThawBesideOneThatHangs(t *testing.T) {
 				close(hang)
 			}
 		}
+		<-started
 		n.running.Wait()
 	})
 }

@@ -48,7 +48,7 @@ func (l *Local) findAndTake(ctx context.Context, id, source VolumeID) (f *findin
 		for _, p := range l.parents {
 			targets, sources = append(targets, p.volume(id).name), append(sources, p.volume(source).name)
 		}
-		r, err := l.programs[pool].take.do(ctx, fmt.Sprintf("lookAndTake(%s,%s,%s,%s,%s,%s,%s)",
+		r, err := l.programs[pool].take.do(context.WithoutCancel(ctx), fmt.Sprintf("lookAndTake(%s,%s,%s,%s,%s,%s,%s)",
 			luaList(names[pool]...), l.luaParents(pool), luaString(l.driver), luaList(targets...), luaList(sources...),
 			luaString(leaf), luaMap(map[string]string{propKind: leaf, propFor: id.id})))
 		f.rows, taken = map[string]row{}, r.Taken

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Channel programs do in the kernel what would take several commands; see zfs-program(8). They
@@ -108,9 +109,27 @@ type request struct {
 	left <-chan struct{}
 }
 
+// again is the error number of a snapshot of a dataset that got one in the same transaction group; the
+// next program runs in another.
+const again = 11
+
 // do has the program make a call, and returns its reply. When ctx ends it returns at once, and
 // the program goes on, unless nobody waits for it any more.
 func (p *programs) do(ctx context.Context, call string) (reply, error) {
+	for deadline := time.Now().Add(againFor); ; {
+		r, err := p.once(ctx, call)
+		if err != nil || r.Errno != again || time.Now().After(deadline) {
+			return r, err
+		}
+	}
+}
+
+// againFor is how long a call is made again. That many snapshots of one dataset are asked for at once that
+// it takes longer is not to be expected: a transaction group takes a part of a second.
+const againFor = time.Minute
+
+// once is do without coming again.
+func (p *programs) once(ctx context.Context, call string) (reply, error) {
 	r := &request{call: call, done: make(chan struct{}), left: ctx.Done()}
 	p.mu.Lock()
 	p.waiting = append(p.waiting, r)

@@ -228,7 +228,7 @@ func (l *Local) take(ctx context.Context, spec SnapshotSpec, leaf string, volume
 // ErrReadOnly, ErrUnavailable.
 func (l *Local) snapshots(ctx context.Context, properties map[string]string, names ...string) (time.Time, error) {
 	pool := pool(names[0])
-	r, err := l.programs[pool].take.do(ctx, "take("+luaList(names...)+","+luaMap(properties)+")")
+	r, err := l.programs[pool].take.do(context.WithoutCancel(ctx), "take("+luaList(names...)+","+luaMap(properties)+")")
 	if err == nil {
 		err = r.err()
 	}

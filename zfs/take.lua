@@ -1,6 +1,9 @@
 -- Takes snapshots with their properties, and marks snapshots for their removal, in one transaction
 -- group: a crash falls before or after all of it.
 
+-- ZFS takes no second snapshot of a dataset in one transaction group; who asks for it comes again.
+local AGAIN = 11
+
 -- take takes all of the snapshots or none, and gives each the properties. It returns when they
 -- were taken, in seconds, or the error number and the snapshot that could not be taken.
 local function take(names, properties)
@@ -34,7 +37,13 @@ end
 -- lookAndTake looks, and takes the snapshot that a clone is to be made of at once where nothing is in
 -- the way: the parents are marked, no target is there, and the source is a volume that need not be
 -- brought to rest. "taken" then is the snapshot; where there is none the caller sees why.
+local done = {}
 local function lookAndTake(names, parents, driver, targets, sources, leaf, properties)
+  for _, source in ipairs(sources) do
+    if done[source] then
+      return {errno = AGAIN}
+    end
+  end
   local answer = look(names, parents)
   for parent in pairs(parents) do
     if not zfs.exists(parent) or own(parent, "zfs-csi:driver") ~= driver then
@@ -51,7 +60,11 @@ local function lookAndTake(names, parents, driver, targets, sources, leaf, prope
       if own(source, "zfs-csi:volume") == nil or own(source, "zfs-csi:deleted") ~= nil or own(source, "zfs-csi:fstype") ~= nil then
         return answer
       end
-      if take({source .. "@" .. leaf}, properties).errno == 0 then
+      local errno = take({source .. "@" .. leaf}, properties).errno
+      done[source] = true
+      if errno == AGAIN then
+        return {errno = AGAIN}
+      elseif errno == 0 then
         answer.taken = source .. "@" .. leaf
       end
       return answer

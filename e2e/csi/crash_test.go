@@ -77,6 +77,8 @@ func (s *stack) crash(k kind, m mortality, n int, after, repeated bool) bool {
 		m.prepare(s, k, held)
 	}
 	s.swept()
+	// What was cloned before is no command of the call.
+	s.eventually("the snapshots of clones are marked for removal", s.marked)
 	died := s.dieAt(n, after)
 	err := m.call(s.ctx(), s, k)
 	s.runner.wrap(nil)

@@ -2,6 +2,7 @@ package csi_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"strings"
 	"sync/atomic"
@@ -217,9 +218,9 @@ func TestUndone(t *testing.T) {
 		for _, mode := range []string{"cow", "copy"} {
 			req := k.cloneRequest("b", a)
 			req.Parameters = map[string]string{"cloneMode": mode}
-			for _, command := range map[string][]string{"cow": {"snapshot", "clone"}, "copy": {"snapshot", "send", "receive", "set", "rename"}}[mode] {
+			for _, command := range map[string][]string{"cow": {"program", "clone"}, "copy": {"program", "send", "receive", "set", "rename"}}[mode] {
 				s.runner.at(func(c zfs.Command) error {
-					if c.Args[0] == command {
+					if c.Args[0] == command && !asks(c) {
 						return errDied
 					}
 					return nil
@@ -247,7 +248,7 @@ func TestInterrupted(t *testing.T) {
 		// before are the commands before which it dies, and what is then there to be mended.
 		before map[string]string
 	}{
-		{dataset.cloneRequest("b", a), map[string]string{"clone": "@clone-", "destroy": "@clone-"}},
+		{dataset.cloneRequest("b", a), map[string]string{"clone": "@clone-"}},
 		{dataset.copyRequest("b", a), map[string]string{
 			"receive": "@copy-", "destroy": "@copy-", "set": "/.copy-b", "rename": "/.copy-b", "inherit": "",
 		}},
@@ -279,6 +280,41 @@ func TestInterrupted(t *testing.T) {
 		}
 	}
 	s.delete(a)
+}
+
+// TestUnmarked: a process that dies after it has answered, before it marked the snapshot of a clone for removal,
+// leaves that to the next one.
+func TestUnmarked(t *testing.T) {
+	s := newStackOn(t, 1)
+	a := s.create(dataset.request("a"))
+	s.writeIn(dataset, a, "text")
+	var tried atomic.Bool
+	s.runner.at(func(zfs.Command) error {
+		if tried.Load() {
+			return errDied
+		}
+		return nil
+	})
+	b := s.create(dataset.cloneRequest("b", a))
+	tried.Store(true)
+	s.eventually("the driver tries", func() error {
+		if !strings.Contains(s.logs.String(), "cannot be marked") {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	s.runner.at(nil)
+	if s.marked() == nil {
+		t.Error("the snapshot is marked already")
+	}
+	s.restart()
+	s.swept()
+	s.must(s.marked())
+	s.delete(a)
+	if got := s.readIn(dataset, b); got != "text" {
+		t.Errorf("the clone holds %q", got)
+	}
+	s.delete(b)
 }
 
 // dieBefore has f find that no command is started any more from the first such on.

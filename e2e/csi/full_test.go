@@ -94,8 +94,10 @@ func (s *stack) refusals(name string, n int) int {
 	return n
 }
 
-// asks tells whether a command changes nothing.
-func asks(c zfs.Command) bool { return slices.Contains([]string{"get", "list", "send"}, c.Args[0]) }
+// asks tells whether a command changes nothing, as a program that may not.
+func asks(c zfs.Command) bool {
+	return slices.Contains([]string{"get", "list", "send"}, c.Args[0]) || c.Args[0] == "program" && c.Args[1] == "-jn"
+}
 
 // changes and takesSpace tell whether a command counts for untilDone.
 func changes(c zfs.Command) bool { return !asks(c) }

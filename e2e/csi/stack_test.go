@@ -202,6 +202,18 @@ func (s *stack) tidy() error {
 	return nil
 }
 
+// marked returns nil when all snapshots that were taken for clones go with the last of them, for which the
+// driver marks them some time after its answer.
+func (s *stack) marked() error {
+	s.Helper()
+	for line := range strings.Lines(s.pool()) {
+		if fields := strings.Fields(line); strings.Contains(fields[0], "@clone-") && fields[2] != "on" {
+			return fmt.Errorf("%s is not marked", fields[0])
+		}
+	}
+	return nil
+}
+
 // spaces returns what each parent uses, in bytes.
 func (s *stack) spaces() []int64 {
 	s.Helper()

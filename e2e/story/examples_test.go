@@ -8,11 +8,15 @@ import (
 
 // TestExamples: each example does what it says, file by file, and all of it can be removed as its README says.
 func TestExamples(t *testing.T) {
-	folders, err := filepath.Glob("../../manifests/examples/*/")
-	if err != nil || len(folders) == 0 {
-		t.Fatal(folders, err)
+	all, err := filepath.Glob("../../manifests/examples/*/*.yaml")
+	if err != nil || len(all) == 0 {
+		t.Fatal(all, err)
 	}
-	for _, folder := range folders {
+	examples := map[string][]string{} // The files of each folder, in their order.
+	for _, file := range all {
+		examples[filepath.Dir(file)] = append(examples[filepath.Dir(file)], file)
+	}
+	for folder, files := range examples {
 		name := filepath.Base(folder)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -24,10 +28,6 @@ func TestExamples(t *testing.T) {
 			t.Cleanup(func() {
 				c.kubectl("delete", "--ignore-not-found", "--timeout="+patience.String(), "-f", folder)
 			})
-			files, err := filepath.Glob(filepath.Join(folder, "*.yaml"))
-			if err != nil || len(files) == 0 {
-				t.Fatal(files, err)
-			}
 			for _, file := range files {
 				c.kubectl("apply", "-f", file)
 				c.done(file)

@@ -1,0 +1,172 @@
+package zfs
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// newProgramPool makes a pool on real ZFS with a parent and some volumes, and a store on it.
+func newProgramPool(t *testing.T) (*Local, func(script string) string) {
+	t.Helper()
+	dir := os.Getenv("ZFS_CSI_TEST_DIR")
+	if dir == "" {
+		t.Skip("needs real ZFS: run by `make test`")
+	}
+	pool := "zfscsitest-" + os.Getenv("ZFS_CSI_TEST_TOKEN") + "-" + strings.ToLower(t.Name())
+	shell := func(script string) string {
+		t.Helper()
+		out, err := exec.CommandContext(t.Context(), "sh", "-ec", strings.ReplaceAll(script, "POOL", pool)).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v: %s", script, err, out)
+		}
+		return string(out)
+	}
+	file := filepath.Join(dir, pool)
+	shell("truncate -s 1G " + file + " && zpool create -O mountpoint=none POOL " + file)
+	t.Cleanup(func() {
+		if out, err := exec.Command("zpool", "destroy", pool).CombinedOutput(); err != nil { //nolint:noctx // The test's context has ended.
+			t.Errorf("destroy the pool: %v: %s", err, out)
+		}
+	})
+	shell(`zfs create -o mountpoint=none -o zfs-csi:driver=d -o volmode=dev -o snapdev=hidden POOL/csi
+		zfs create -o mountpoint=legacy -o refquota=10m -o refreservation=5m -o zfs-csi:volume=a%20b -o zfs-csi:labels=pvc.name=x POOL/csi/f
+		zfs create -s -V 16m -b 8192 -o zfs-csi:volume=z -o zfs-csi:fstype=xfs -o zfs-csi:formatted=yes POOL/csi/z 2>/dev/null
+		zfs snapshot -o zfs-csi:snapshot=s -o zfs-csi:sources=1:2:-:f POOL/csi/f@s POOL/csi/z@s POOL/csi@s
+		zfs clone -o mountpoint=legacy POOL/csi/f@s POOL/csi/c
+		zfs destroy -d POOL/csi/f@s`)
+	ready := &Ready{}
+	t.Cleanup(ready.Close)
+	store, err := NewLocal(LocalConfig{
+		Driver: "d", Parents: []Dataset{{pool + "/csi"}}, DeviceDir: t.TempDir(),
+		Runner: Exec{Log: slog.New(slog.DiscardHandler), Ready: ready},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store, shell
+}
+
+// TestLookAsGet: a program tells of what is there the same as `zfs get`.
+func TestLookAsGet(t *testing.T) {
+	store, _ := newProgramPool(t)
+	parent := store.parents[0]
+	names := map[string][]string{parent.Pool(): nil}
+	for _, below := range []string{"/f", "/z", "/c", "/f@s", "/z@s", "@s", "/absent", "/f@absent", ""} {
+		names[parent.Pool()] = append(names[parent.Pool()], parent.name+below)
+	}
+	told, got := &findings{store: store}, &findings{store: store}
+	if err := told.ask(t.Context(), names); err != nil {
+		t.Fatal(err)
+	}
+	if err := got.get(t.Context(), strings.Join(asked, ","), names); err != nil {
+		t.Fatal(err)
+	}
+	if len(told.rows) != 7 || len(got.rows) != 7 {
+		t.Errorf("%d and %d names are there, want 7", len(told.rows), len(got.rows))
+	}
+	for name, r := range told.rows {
+		if len(r) < 4 {
+			t.Errorf("of %s only %v is told", name, r)
+		}
+		for property, c := range r {
+			want := got.rows[name][property]
+			switch {
+			case property == "available" && c.value != "" && want.value != "":
+				continue // It changes.
+			case property == "volblocksize" && want.value == "-" && c.value == "8192":
+				continue // To zfs get the snapshot of a zvol has none.
+			}
+			if c.value != want.value || strings.Contains(property, ":") && c.source != want.source {
+				t.Errorf("%s of %s is %+v, and to zfs get %+v", property, name, c, want)
+			}
+		}
+	}
+	for name, properties := range map[string][]string{
+		"":     {propDriver, "available", "volmode", "snapdev"},
+		"/f":   {"type", "guid", "refquota", "refreservation", propVolume, propLabels},
+		"/z":   {"type", "guid", "volsize", "volblocksize", propFSType, propFormatted},
+		"/c":   {"origin"},
+		"/f@s": {"creation", "defer_destroy", propSnapshot, propSources},
+		"/z@s": {"volsize", "volblocksize", propFSType},
+	} {
+		for _, property := range properties {
+			if told.rows[parent.name+name][property].value == "" {
+				t.Errorf("%s of %q is not told", property, name)
+			}
+		}
+	}
+}
+
+// TestCutShort: of a program of which only a part arrives nothing is done.
+func TestCutShort(t *testing.T) {
+	store, shell := newProgramPool(t)
+	pool := store.parents[0].Pool()
+	text := whole(lookFunctions + takeFunctions + "return {take(" + luaList(pool+"/csi/f@cut") + ",{})}")
+	// Without its last line's end it is whole.
+	for end := len(text) - 2; end > len(text)-60; end -= 3 {
+		// Most of them are no program, which is an error.
+		_, err := store.runner.Run(t.Context(), programCommand(pool, false, text[:end]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(shell("zfs list -Ho name -t snapshot"), "@cut") {
+			t.Fatalf("a program that ends with %q took a snapshot", text[max(0, end-20):end])
+		}
+	}
+	if _, err := store.snapshots(t.Context(), nil, pool+"/csi/f@cut"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSnapshotsAtOnce: ZFS takes one snapshot of a dataset in a transaction group, and all that are asked
+// for at once are taken.
+func TestSnapshotsAtOnce(t *testing.T) {
+	store, shell := newProgramPool(t)
+	f := store.parents[0].name + "/f"
+	faults := make(chan error)
+	const n = 5
+	for i := range n {
+		go func() {
+			_, err := store.snapshots(t.Context(), map[string]string{propKind: "x"}, fmt.Sprintf("%s@at-once-%d", f, i))
+			faults <- err
+		}()
+	}
+	for range n {
+		if err := <-faults; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := strings.Count(shell("zfs list -Ho name -t snapshot"), "@at-once"); got != n {
+		t.Errorf("%d snapshots were taken, want %d", got, n)
+	}
+}
+
+// TestMark: a snapshot for a clone is marked for removal wherever promotion has brought it.
+func TestMark(t *testing.T) {
+	store, shell := newProgramPool(t)
+	parent := store.parents[0]
+	f := parent.name + "/f"
+	for _, moved := range []bool{false, true} {
+		leaf := fmt.Sprintf("clone-%t", moved)
+		clone := Dataset{parent.name + "/of-" + leaf}
+		if _, err := store.snapshots(t.Context(), map[string]string{propKind: leaf}, f+"@"+leaf); err != nil {
+			t.Fatal(err)
+		}
+		shell("zfs clone -o mountpoint=legacy " + f + "@" + leaf + " " + clone.name)
+		at := f
+		if moved {
+			shell("zfs promote " + clone.name)
+			at = clone.name
+		}
+		store.mark(f+"@"+leaf, clone)
+		store.markAll(parent.Pool())
+		if got := shell("zfs get -Ho value defer_destroy " + at + "@" + leaf); strings.TrimSpace(got) != "on" {
+			t.Errorf("moved %t: the mark is %q", moved, got)
+		}
+	}
+}
