@@ -220,7 +220,7 @@ func TestUndone(t *testing.T) {
 			req.Parameters = map[string]string{"cloneMode": mode}
 			for _, command := range map[string][]string{"cow": {"program", "clone"}, "copy": {"program", "send", "receive", "set", "rename"}}[mode] {
 				s.runner.at(func(c zfs.Command) error {
-					if c.Args[0] == command && !asks(c) {
+					if c.Args[0] == command && !looks(c) {
 						return errDied
 					}
 					return nil

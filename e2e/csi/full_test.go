@@ -96,8 +96,11 @@ func (s *stack) refusals(name string, n int) int {
 
 // asks tells whether a command changes nothing, as a program that may not.
 func asks(c zfs.Command) bool {
-	return slices.Contains([]string{"get", "list", "send"}, c.Args[0]) || c.Args[0] == "program" && c.Args[1] == "-jn"
+	return slices.Contains([]string{"get", "list", "send"}, c.Args[0]) || looks(c)
 }
+
+// looks tells whether a command is a program that only looks.
+func looks(c zfs.Command) bool { return c.Args[0] == "program" && c.Args[1] == "-jn" }
 
 // changes and takesSpace tell whether a command counts for untilDone.
 func changes(c zfs.Command) bool { return !asks(c) }
