@@ -46,8 +46,8 @@ PROCS ?= 2
 LIMIT ?= 0
 AGAIN ?=
 WITH_DRIVER = e2e/cluster/with-driver $(MACHINE) $(IMAGE) $(IMAGE_ARCHIVE)
-SPECS = $(CURDIR)/bin/specs -suite $(CURDIR)/bin/suite.test -ginkgo $(CURDIR)/bin/ginkgo -sources $(CURDIR)/e2e/cluster/suite \
-	-results $(CURDIR)/bin/e2e -focus '$(FOCUS)' -procs $(PROCS) -limit $(LIMIT) $(if $(AGAIN),-again)
+SUITE = $(CURDIR)/bin/specs -suite $(CURDIR)/bin/suite.test -ginkgo $(CURDIR)/bin/ginkgo -sources $(CURDIR)/e2e/cluster/suite -procs $(PROCS)
+SPECS = $(SUITE) -results $(CURDIR)/bin/e2e -focus '$(FOCUS)' -limit $(LIMIT) $(if $(AGAIN),-again)
 
 # In emulation everything is several times slower. The machine's own deadline comes
 # after go test's, which tells more: it shows where the tests hang.
@@ -150,8 +150,12 @@ vm-shell: machine build ## a shell in a fresh machine with ZFS and the driver in
 	@ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi $(MACHINE) shell
 
 .PHONY: cluster
-cluster: machine-program ## a shell with kubectl and helm, and a fresh cluster of one node on real ZFS
-	@$(MACHINE) shell --cluster
+cluster: image ## a shell with kubectl and helm, and a fresh cluster of one node on real ZFS, with the driver in it
+	@$(MACHINE) run --cluster -- $(WITH_DRIVER) $(MACHINE) shell --cluster
+
+.PHONY: demo-cluster
+demo-cluster: image ## see a volume cloned in a cluster, with kubectl, as a story
+	@$(MACHINE) run --cluster -- $(WITH_DRIVER) e2e/cluster/demo
 
 .PHONY: cluster-test
 cluster-test: machine-program ## the cluster itself: the node is ready, pods run, a service answers
@@ -161,6 +165,15 @@ cluster-test: machine-program ## the cluster itself: the node is ready, pods run
 test-cluster: image ## the driver in a cluster: installed with Helm, tested by that, and the story through kubectl
 	@$(MACHINE) run --cluster -- $(WITH_DRIVER) bash -euo pipefail -c \
 		'helm test zfs-csi -n zfs-csi --timeout 10m; CGO_ENABLED=0 go test -count=1 -timeout=40m -v $(TESTFLAGS) ./e2e/story'
+
+.PHONY: test-kind
+test-kind: image ## the chart's test and the story on a node like kind's: a /dev of its own without udev, mounts in a namespace of their own
+	@$(MACHINE) run --cluster -- bash -euo pipefail -c \
+		'$(MACHINE) sh "sh -s" <e2e/cluster/like-kind.sh; exec $(WITH_DRIVER) e2e/cluster/kind-run'
+
+.PHONY: smoke
+smoke: image e2e-programs ## in one cluster: the chart's test, the story, and ten specs of Kubernetes' storage suite
+	@$(MACHINE) run --cluster -- $(WITH_DRIVER) e2e/cluster/smoke-run bin/smoke $(SUITE) -results $(CURDIR)/bin/smoke/specs -again
 
 .PHONY: e2e
 e2e: image e2e-programs ## Kubernetes' storage suite, as far as it is not done: make e2e FOCUS='pvc data source' AGAIN=1

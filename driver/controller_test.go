@@ -62,6 +62,42 @@ func TestExpand(t *testing.T) {
 	s.want(err, codes.InvalidArgument, "raw block volume")
 }
 
+// TestExpandAgain: the store is asked to make sure of a reservation, and of nothing else that is as wanted.
+func TestExpandAgain(t *testing.T) {
+	s := serve(t)
+	s.create(request("thin", 8*mib, mount("")))
+	thick := request("thick", 8*mib, mount(""))
+	thick.Parameters = map[string]string{"provisioning": "thick"}
+	s.create(thick)
+	for _, test := range []struct {
+		id       string
+		required int64
+		onNode   bool
+		asked    string
+	}{
+		{"thin", 8 * mib, false, "Get"},
+		{"thick", 8 * mib, false, "Get Resize"},
+		{"thick", 8 * mib, true, "Get Resize"},
+		{"thick", 0, true, "Get"}, // No size is asked for.
+	} {
+		s.asked()
+		var err error
+		if test.onNode {
+			_, err = s.NodeExpandVolume(s.context(), &csi.NodeExpandVolumeRequest{
+				VolumeId: test.id, VolumePath: "/some/path", CapacityRange: &csi.CapacityRange{RequiredBytes: test.required},
+			})
+		} else {
+			_, err = s.ControllerExpandVolume(s.context(), expansion(test.id, test.required, 0))
+		}
+		if asked := s.asked(); err != nil || asked != test.asked {
+			t.Errorf("%+v: the store was asked %q (%v)", test, asked, err)
+		}
+		if v := s.get(test.id); v.Size != 8*mib {
+			t.Errorf("%+v: the volume has %d bytes", test, v.Size)
+		}
+	}
+}
+
 func TestDelete(t *testing.T) {
 	s := serve(t)
 	s.create(request("source", mib, mount("")))

@@ -48,6 +48,9 @@ type Config struct {
 	// ExpandOnNode has volumes grow by NodeExpandVolume alone. The resizer of Kubernetes calls the
 	// controller of one node, whichever has the volume.
 	ExpandOnNode bool
+	// MaxVolumes is how many volumes the orchestrator is told to use on this node at the same time; zero for no
+	// limit, since ZFS sets none.
+	MaxVolumes int64
 }
 
 // The forms of names in the CSI specification: GetPluginInfoResponse.name, and a
@@ -71,6 +74,8 @@ type Driver struct {
 	snapshots listing[*zfs.Snapshot]
 	freezes   freezes
 	probes    probes
+	// thawRetry is the constant, but in tests.
+	thawRetry time.Duration
 	// running counts the operations under way, which outlive their calls.
 	running sync.WaitGroup
 }
@@ -91,10 +96,12 @@ func New(c Config) (*Driver, error) {
 		return nil, fmt.Errorf("driver name %q is not a domain name of at most 63 characters", c.Name)
 	case !segment.MatchString(c.NodeID):
 		return nil, fmt.Errorf("node ID %q is not 1 to 63 letters, digits, \"-\", \"_\" and \".\" that begin and end with a letter or a digit", c.NodeID)
+	case c.MaxVolumes < 0:
+		return nil, fmt.Errorf("a node cannot have %d volumes at most; 0 sets no limit", c.MaxVolumes)
 	case c.Store == nil || c.Log == nil:
 		return nil, errors.New("a driver needs a store and a log")
 	case len(c.Store.Parents()) == 0:
 		return nil, errors.New("no parent dataset is configured; name at least one, such as tank/csi")
 	}
-	return &Driver{config: c, store: c.Store, locks: newLocks()}, nil
+	return &Driver{config: c, store: c.Store, locks: newLocks(), thawRetry: thawRetry}, nil
 }

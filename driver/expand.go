@@ -44,17 +44,20 @@ func (d *Driver) ControllerExpandVolume(ctx context.Context, req *csi.Controller
 	return &csi.ControllerExpandVolumeResponse{CapacityBytes: v.Size, NodeExpansionRequired: v.FSType != ""}, nil
 }
 
-// expand returns the volume with a size as wanted. One that is large enough is left alone.
+// expand returns the volume with a size as wanted. One that is large enough is left alone, unless its
+// size is reserved: ZFS sets the reservation after the size, and this call may repeat one that was cut off in between.
 func (d *Driver) expand(ctx context.Context, v *zfs.Volume, wanted sizes) (*zfs.Volume, error) {
 	if wanted.limit > 0 && wanted.limit < v.Size {
 		return nil, status.Errorf(codes.OutOfRange, "volume %q has %d bytes, more than limit_bytes %d; volumes do not shrink", v.ID, v.Size, wanted.limit)
 	}
-	if wanted.required <= v.Size {
+	size := v.Size
+	if wanted.required > v.Size {
+		var err error
+		if size, err = wanted.choose(useOf(v), v.Size, blockSize(v)); err != nil {
+			return nil, err
+		}
+	} else if !v.Thick || wanted == (sizes{}) {
 		return v, nil
-	}
-	size, err := wanted.choose(useOf(v), v.Size, blockSize(v))
-	if err != nil {
-		return nil, err
 	}
 	return d.store.Resize(ctx, v.ID, size)
 }

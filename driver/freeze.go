@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
-	"strings"
 	"sync"
 
 	"github.com/moby/sys/mountinfo"
@@ -136,71 +134,10 @@ func (d *Driver) freeze(ctx context.Context, h holding) (int, error) {
 	return -1, fmt.Errorf("freeze the filesystem of volume %q at %s: %w", h.volume.ID, m.Mountpoint, err)
 }
 
-// thawAll lets filesystems on zvols of ours go on that an earlier process left at rest: it
-// died between freeze and thaw, and their users hang until somebody does. It is for the
-// start, beside other calls. Without such a mount it does not ask the store.
-func (d *Driver) thawAll(ctx context.Context) error {
-	table, err := d.mountTable()
-	if err != nil {
-		return err
-	}
-	onZvols := table.onZvols()
-	if len(onZvols) == 0 {
-		return nil
-	}
-	volumes, err := d.store.List(ctx)
-	if err != nil {
-		return fmt.Errorf("see which filesystems are ours to thaw: %w", err)
-	}
-	var faults error
-	for _, v := range volumes {
-		if v.Kind != zfs.Block || v.FSType == "" {
-			continue
-		}
-		h, err := d.holdingOf(ctx, v)
-		if err != nil {
-			faults = errors.Join(faults, err)
-			continue
-		}
-		if m := onZvols.ofDevice(h.stat.Rdev); m != nil {
-			faults = errors.Join(faults, d.freezes.unused(h.stat.Rdev, func() error { return d.thawLeft(ctx, h, m) }))
-		}
-	}
-	return faults
-}
-
-// thawLeft thaws one filesystem if it is frozen. One that has failed is not.
-func (d *Driver) thawLeft(ctx context.Context, h holding, m *mountinfo.Info) error {
-	dir, err := openRoot(m)
-	if err == nil {
-		defer unix.Close(dir)
-		err = filesystem.Thaw(dir)
-	}
-	switch {
-	case err == nil:
-		d.config.Log.WarnContext(ctx, "let a filesystem go on that an earlier process had brought to rest", "volume", h.volume.ID.String(), "mount", m.Mountpoint)
-	case !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EIO):
-		return fmt.Errorf("thaw the filesystem of volume %q at %s: %w", h.volume.ID, m.Mountpoint, err)
-	}
-	return nil
-}
-
-// onZvols returns the mounts of filesystems on zvols, whoever's they are.
-func (t mountTable) onZvols() mountTable {
-	var out mountTable
-	for _, m := range t {
-		isZvol := strings.HasPrefix(m.Source, "/dev/zvol/") || strings.HasPrefix(filepath.Base(m.Source), "zd")
-		if isZvol && (m.FSType == "ext4" || m.FSType == "xfs") {
-			out = append(out, m)
-		}
-	}
-	return out
-}
-
 // ofDevice returns a mount of the filesystem on a device that can be reached by its path; nil for none.
 func (t mountTable) ofDevice(device uint64) *mountinfo.Info {
 	for _, m := range t {
-		if unix.Mkdev(uint32(m.Major), uint32(m.Minor)) == device && m.Root == "/" && t.at(m.Mountpoint) == m {
+		if deviceOf(m) == device && m.Root == "/" && t.at(m.Mountpoint) == m {
 			return m
 		}
 	}
@@ -215,7 +152,7 @@ func openRoot(m *mountinfo.Info) (int, error) {
 	}
 	var st unix.Stat_t
 	err = unix.Fstat(dir, &st)
-	if err == nil && st.Dev != unix.Mkdev(uint32(m.Major), uint32(m.Minor)) {
+	if err == nil && st.Dev != deviceOf(m) {
 		err = fmt.Errorf("another filesystem is mounted there")
 	}
 	if err != nil {

@@ -61,7 +61,7 @@ func TestQuiesce(t *testing.T) {
 		if !frozen(n.T, staging) {
 			n.Error("the filesystem goes on while one clone is still being made")
 		}
-		must(n.T, n.thawAll(n.context()))
+		n.thawAtStart(n.context())
 		if !frozen(n.T, staging) {
 			n.Error("the filesystem was let go on at the start of the driver, while a clone is being made")
 		}
@@ -82,7 +82,7 @@ func TestQuiesce(t *testing.T) {
 			n.Error("what somebody else froze was thawed")
 		}
 		// Unless we start: then it may have been ours.
-		must(n.T, n.thawAll(n.context()))
+		n.thawAtStart(n.context())
 		if frozen(n.T, staging) {
 			n.Error("a filesystem was left at rest at the start")
 		}
@@ -95,5 +95,5 @@ func TestQuiesceNothing(t *testing.T) {
 	if n.quiesce(n.context(), v) != nil {
 		t.Error("a dataset needs no rest")
 	}
-	must(t, n.thawAll(n.context()))
+	n.thawAtStart(n.context())
 }

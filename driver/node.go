@@ -27,7 +27,9 @@ func (d *Driver) NodeGetCapabilities(context.Context, *csi.NodeGetCapabilitiesRe
 	return resp, nil
 }
 
-// NodeGetInfo implements csi.NodeServer. ZFS sets no limit to the number of volumes.
+// NodeGetInfo implements csi.NodeServer.
 func (d *Driver) NodeGetInfo(context.Context, *csi.NodeGetInfoRequest) (*csi.NodeGetInfoResponse, error) {
-	return &csi.NodeGetInfoResponse{NodeId: d.config.NodeID, AccessibleTopology: d.topology()}, nil
+	return &csi.NodeGetInfoResponse{
+		NodeId: d.config.NodeID, AccessibleTopology: d.topology(), MaxVolumesPerNode: d.config.MaxVolumes,
+	}, nil
 }

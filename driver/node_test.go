@@ -3,7 +3,6 @@ package driver
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -184,58 +183,6 @@ func (n *node) wantMounted(want ...string) {
 	if have := n.mounted(); !slices.Equal(have, want) {
 		n.Errorf("mounted are %q, want %q", have, want)
 	}
-}
-
-// devicesStore gives zvols a loop device each.
-type devicesStore struct {
-	*fake.Store
-	t       *testing.T
-	dir     string
-	devices map[string]string // nodes by dataset
-	files   map[string]string
-}
-
-// attach gives a zvol a device with nothing on it.
-func (s *devicesStore) attach(v *zfs.Volume) {
-	s.t.Helper()
-	file := filepath.Join(s.t.TempDir(), "disk")
-	must(s.t, os.WriteFile(file, nil, 0o600))
-	must(s.t, os.Truncate(file, v.Size))
-	s.attachFile(v, file)
-}
-
-// attachFile gives a zvol a device with the bytes of a file.
-func (s *devicesStore) attachFile(v *zfs.Volume, file string) {
-	s.t.Helper()
-	loop := strings.TrimSpace(string(run(s.t, "losetup", "-f", "--show", file)))
-	s.t.Cleanup(func() { run(s.t, "losetup", "-d", loop) })
-	var st unix.Stat_t
-	must(s.t, unix.Stat(loop, &st))
-	path := filepath.Join(s.dir, fmt.Sprintf("zd%d", 16*len(s.devices)))
-	must(s.t, unix.Mknod(path, unix.S_IFBLK|0o600, int(st.Rdev)))
-	s.devices[v.Dataset.String()] = path
-	if s.files == nil {
-		s.files = map[string]string{}
-	}
-	s.files[v.Dataset.String()] = file
-}
-
-// Device implements zfs.Store.
-func (s *devicesStore) Device(ctx context.Context, volume zfs.Dataset) (string, error) {
-	if path, has := s.devices[volume.String()]; has {
-		return path, nil
-	}
-	return s.Store.Device(ctx, volume)
-}
-
-// Resize implements zfs.Store.
-func (s *devicesStore) Resize(ctx context.Context, id zfs.VolumeID, size int64) (*zfs.Volume, error) {
-	v, err := s.Store.Resize(ctx, id, size)
-	if err == nil && s.files[v.Dataset.String()] != "" {
-		must(s.t, os.Truncate(s.files[v.Dataset.String()], v.Size))
-		must(s.t, exec.CommandContext(ctx, "losetup", "-c", s.devices[v.Dataset.String()]).Run())
-	}
-	return v, err
 }
 
 // testMounter plays datasets by tmpfs.

@@ -21,9 +21,6 @@ const (
 	sweepInterval = time.Hour
 )
 
-// thawTimeout is how long the start waits for what thawAll asks of the pool.
-const thawTimeout = time.Minute
-
 // Serve serves CSI on a unix socket until ctx ends, then stops gracefully: calls and
 // operations under way end first, for at most StopTimeout. The endpoint is the
 // socket's path, with or without "unix://" before it. It returns nil after a stop
@@ -95,16 +92,6 @@ func (d *Driver) stop(server *grpc.Server) error {
 	}
 }
 
-// thawAtStart calls thawAll, and goes on without it when a pool does not answer.
-func (d *Driver) thawAtStart(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, thawTimeout)
-	defer cancel()
-	_, err := ask(ctx, d, func(ctx context.Context) (struct{}, error) { return struct{}{}, d.thawAll(ctx) })
-	if err != nil {
-		d.config.Log.ErrorContext(ctx, "filesystems on zvols that an earlier process brought to rest may still be; fsfreeze --unfreeze lets one go on", "error", err)
-	}
-}
-
 // sweeping locks a volume for the sweep; it returns nil when a call has it.
 func (d *Driver) sweeping(id zfs.VolumeID) (unlock func()) {
 	release, _ := d.locks.try(id.String())
@@ -117,7 +104,7 @@ func (d *Driver) sweep(ctx context.Context) {
 	log := d.config.Log
 	for {
 		start, next := time.Now(), sweepInterval
-		err := d.guard(ctx, func() error { return errors.Join(d.thawAll(ctx), d.store.Sweep(ctx, d.sweeping)) })
+		err := d.guard(ctx, func() error { return d.store.Sweep(ctx, d.sweeping) })
 		switch {
 		case err == nil:
 			log.InfoContext(ctx, "swept what was left half-done", "duration", time.Since(start))

@@ -193,6 +193,22 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// TestMaxVolumes: the orchestrator is told of the limit that was configured, and of none otherwise.
+func TestMaxVolumes(t *testing.T) {
+	for _, limit := range []int64{0, 12} {
+		s := &service{T: t, store: fake.New(tank)}
+		s.start(driver.Config{MaxVolumes: limit, StopTimeout: deadline})
+		resp, err := s.NodeGetInfo(s.context(), &csi.NodeGetInfoRequest{})
+		if err != nil || resp.GetMaxVolumesPerNode() != limit || resp.GetNodeId() != "node-1" {
+			t.Errorf("configured %d: NodeGetInfo says %v, %v", limit, resp, err)
+		}
+	}
+	_, err := driver.New(driver.Config{NodeID: "node-1", Store: fake.New(tank), Log: slog.New(slog.DiscardHandler), MaxVolumes: -1})
+	if err == nil || !strings.Contains(err.Error(), "-1") {
+		t.Errorf("with a limit below zero: %v", err)
+	}
+}
+
 // TestExpandOnNode: the controller then does not offer to grow volumes, and the node still does.
 func TestExpandOnNode(t *testing.T) {
 	for _, onNode := range []bool{false, true} {

@@ -27,7 +27,9 @@ const (
 	// propGroup marks snapshots that were asked for as a group.
 	propGroup = "zfs-csi:group"
 	// propDeleted marks a volume that is deleted and whose snapshots live: a tombstone.
-	propDeleted    = "zfs-csi:deleted"
+	propDeleted = "zfs-csi:deleted"
+	// propChanging holds, on a volume that is being modified, what it was before; see past.
+	propChanging   = "zfs-csi:changing"
 	propFSType     = "zfs-csi:fstype"
 	propFormatted  = "zfs-csi:formatted"
 	propSource     = "zfs-csi:source"

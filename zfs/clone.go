@@ -21,7 +21,7 @@ func (l *Local) Clone(ctx context.Context, id, source VolumeID, plan Plan) (*Vol
 	}
 	v, snapshot, err := l.cloneFound(ctx, f, taken, id, source, plan)
 	if err == nil && v.Origin != "" {
-		l.mark(snapshot, v.Dataset) //nolint:contextcheck // It is made when the call has ended.
+		l.mark(snapshot, v.Dataset) //nolint:contextcheck // The call has been answered by then.
 		return v, nil
 	}
 	if snapshot != "" {

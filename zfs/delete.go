@@ -25,7 +25,7 @@ var deleteProgram = volumesProgram + snapshotsProgram
 
 // deletion is the result of deleteProgram.
 type deletion struct {
-	// Status is "deleted", "absent", "buried" (Dataset is a tombstone now), or why nothing was
+	// Status is "deleted", "absent", "found" (Sources), "buried" (Dataset is a tombstone now), or why nothing was
 	// deleted: "unmarked" (the parent in Dataset), "foreign" (What, which is Dataset), "dependent"
 	// or "held" (by What), "grouped", "busy", "unknown" (whether it is busy), "conflict" (Dataset
 	// and What have snapshots of the same names, Conflicts), "failed" (with Errno).
@@ -36,6 +36,8 @@ type deletion struct {
 	Conflicts luaTable `json:"conflicts"`
 	// Promoted are the clones that took over the volume's snapshots.
 	Promoted luaTable `json:"promoted"`
+	// Sources are what snapshots carry that were found, each text once; see source.
+	Sources luaTable `json:"sources"`
 	// Left are the tombstones that could not go with their last snapshot.
 	Left luaTable `json:"left"`
 }

@@ -27,36 +27,57 @@ local function entry()
   return nil, ""
 end
 
--- orphan returns what a volume's snapshot carries when somebody has removed its entry.
-local function orphan(id)
-  for _, parent in ipairs(parents) do
-    local snapshot = parent .. "/" .. id .. "@" .. name
-    if zfs.exists(snapshot) and live(snapshot) then
-      return own(snapshot, "zfs-csi:sources") or ""
+-- orphans returns where snapshots of the name are that no entry tells of, since somebody has removed it: those of a
+-- volume, in its place or its tombstones, or with "-" those of a group, for which it looks below all of the parents.
+local function orphans(volume)
+  local found, seen = {}, {}
+  local function look(dataset)
+    local snapshot = dataset .. "@" .. name
+    if not zfs.exists(snapshot) or not live(snapshot) then
+      return
+    end
+    local text = own(snapshot, "zfs-csi:sources") or ""
+    if volume == "-" and (seen[text] or own(snapshot, "zfs-csi:group") == nil) then
+      return
+    end
+    seen[text] = true
+    for _, d in ipairs(datasets(text)) do
+      if volume == "-" or d.id == volume and d.dataset == dataset then
+        found[#found + 1] = d
+      end
     end
   end
-  return ""
+  for _, parent in ipairs(parents) do
+    if volume ~= "-" then
+      look(parent .. "/" .. volume)
+    end
+    for child in zfs.list.children(parent) do
+      if volume == "-" or string.match(child, "/%.deleted%-[^/]*$") ~= nil then
+        look(child)
+      end
+    end
+  end
+  return found
+end
+
+-- names tells whether a text that snapshots carry is of a volume.
+local function names(text, volume)
+  for id in string.gmatch(text, "[^ :]+:[^ :]+:[^ :]+:([^ ]+)") do
+    if id == volume then
+      return true
+    end
+  end
+  return false
 end
 
 local function snapshots()
   local index, text = entry()
-  if index == nil and what == "snapshot" then
-    text = orphan(detail)
+  if what == "snapshot" and not names(text, detail) then
+    index = nil
   end
-  local named = what == "group"
-  for id in string.gmatch(text, "[^ :]+:[^ :]+:[^ :]+:([^ ]+)") do
-    named = named or id == detail
-  end
-  local members = datasets(text)
-  if index == nil then
-    -- Of a group without its entry each snapshot is one alone.
-    for i = #members, 1, -1 do
-      if members[i].id ~= detail then
-        table.remove(members, i)
-      end
-    end
-  end
-  if not named or index == nil and #members == 0 then
+  -- Of a group without its entry each snapshot can also be deleted as one alone.
+  local members = index ~= nil and datasets(text) or orphans(detail)
+  if index == nil and #members == 0 then
     return {status = "absent"}
   end
   if index ~= nil and (own(index, "zfs-csi:group") ~= nil) ~= (what == "group") then
@@ -98,9 +119,24 @@ local function snapshots()
   return {status = "deleted", dataset = index or members[1].dataset .. "@" .. name, left = left}
 end
 
+-- found returns what orphans carry, each text once.
+local function found()
+  local texts, seen = {}, {}
+  for _, d in ipairs(orphans(detail)) do
+    local text = own(d.dataset .. "@" .. name, "zfs-csi:sources")
+    if not seen[text] then
+      seen[text] = true
+      texts[#texts + 1] = text
+    end
+  end
+  return {status = #texts > 0 and "found" or "absent", sources = texts}
+end
+
 if what == "volume" then
   return volume(name, detail == "looked")
 elseif what == "tombstone" then
   return tombstone(name)
+elseif what == "orphans" then
+  return found()
 end
 return snapshots()

@@ -43,6 +43,8 @@ type Local struct {
 	log     *slog.Logger
 	kstat   string
 	devices *devices
+	// looks holds one entry for each look through open files that is under way.
+	looks chan struct{}
 	// programs are those of each pool.
 	programs map[string]poolPrograms
 	marks    marks
@@ -88,6 +90,7 @@ func NewLocal(c LocalConfig) (*Local, error) {
 		log:      c.Log,
 		kstat:    kstatRoot,
 		devices:  newDevices(c.DeviceDir),
+		looks:    make(chan struct{}, maxLooks),
 		progress: c.Progress,
 		nonce:    hex.EncodeToString(nonce),
 	}

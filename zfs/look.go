@@ -32,7 +32,7 @@ func (f *findings) askOrGet(ctx context.Context, names map[string][]string, ofPa
 // survey has find fill in the rows of the parents, and of the datasets and snapshots that below names for
 // each, all of which it is given by pool.
 func (l *Local) survey(below func(parent Dataset) []string, find func(f *findings, names map[string][]string) error) (*findings, error) {
-	f := &findings{store: l, fault: map[Dataset]error{}}
+	f := &findings{store: l, rows: map[string]row{}, fault: map[Dataset]error{}}
 	names := map[string][]string{}
 	for _, p := range l.parents {
 		if err := l.poolUsable(p.Pool()); err != nil {
@@ -132,6 +132,9 @@ func (f *findings) get(ctx context.Context, properties string, names map[string]
 // account proves that each name was either printed or said to be absent.
 func (f *findings) account(c Command, r Result, names []string) error {
 	absent := map[string]bool{}
+	if why, bad := strings.CutPrefix(firstLine(r.Stderr), "bad property list: "); bad {
+		return fmt.Errorf("%s in this version of ZFS: %w", why, ErrInvalid)
+	}
 	known, other := failures(r.Stderr)
 	for _, k := range known {
 		if err := k.err(); !errors.Is(err, ErrNotFound) {

@@ -2,7 +2,6 @@ package zfs
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,28 +24,38 @@ func (c Change) Empty() bool { return c.Thick == nil && len(c.Properties) == 0 }
 //
 // ZFS sets properties in one transaction group if it can set them all; else those that
 // it can (zfs_set_prop_nvlist in OpenZFS's module/zfs/zfs_ioctl.c). So they are put back
-// as they were when anything fails. The reservation, which ZFS sets in a transaction group of
-// its own, comes last and alone: to put one back might lack the room.
+// as they were when anything fails, which propChanging keeps for where the process dies before. The
+// reservation, which ZFS sets in a transaction group of its own, comes last and alone: to put one back might
+// lack the room.
 func (l *Local) Modify(ctx context.Context, id VolumeID, change Change) (*Volume, error) {
-	f, err := l.survey(below(id), func(f *findings, names map[string][]string) error { return f.get(ctx, "all", names) })
-	if err != nil {
-		return nil, err
+	v, r, err := l.toModify(ctx, id, change)
+	if err == nil && r.local(propChanging) != "" {
+		if err = l.endChange(ctx, v.Dataset, r); err == nil {
+			v, r, err = l.toModify(ctx, id, change)
+		}
 	}
-	v, err := f.volume(id)
 	if err != nil {
-		return nil, err
-	}
-	before := f.rows[v.Dataset.name]
-	if err := change.fit(v.Kind, before); err != nil {
 		return nil, fmt.Errorf("modify volume %s: %w", id, err)
 	}
-	for _, properties := range [][]string{change.Properties.sorted(), change.reservation(v)} {
-		if err := l.set(ctx, v.Dataset, properties); err != nil {
-			what := fmt.Sprintf("modify volume %s to %s", id, strings.Join(properties, " "))
-			if left := l.restore(context.WithoutCancel(ctx), v.Dataset, before, change.Properties); left != nil {
-				return nil, fmt.Errorf("%s: %v; and not all is put back: %w", what, err, left) //nolint:errorlint // what err means holds only where nothing has changed
-			}
-			return nil, fmt.Errorf("%s: %w", what, err)
+	before := change.before(r)
+	properties, marked := change.Properties.sorted(), change.parts() > 1
+	mark := []string{propChanging + "=" + before.String()}
+	if !marked {
+		mark = nil
+	}
+	// The mark is first: where ZFS cannot set all at once, it sets one after the other.
+	for i, step := range [][]string{properties, change.reservation(v)} {
+		if i == 0 {
+			step = append(mark, step...)
+		}
+		if err := l.set(ctx, v.Dataset, step); err != nil {
+			err = fmt.Errorf("modify volume %s to %s: %w", id, strings.Join(append(properties, change.reservation(v)...), " "), err)
+			return nil, l.undo(ctx, v.Dataset, before.properties(), marked, err)
+		}
+	}
+	if marked {
+		if err := l.zfs(ctx, v.Dataset.name, "inherit", propChanging, v.Dataset.name); err != nil {
+			return nil, l.undo(ctx, v.Dataset, before, marked, fmt.Errorf("modify volume %s: %w", id, err))
 		}
 	}
 	if change.Thick != nil {
@@ -55,13 +64,44 @@ func (l *Local) Modify(ctx context.Context, id VolumeID, change Change) (*Volume
 	return v, nil
 }
 
+// toModify returns a volume and its properties, when it can be changed so.
+func (l *Local) toModify(ctx context.Context, id VolumeID, change Change) (*Volume, row, error) {
+	properties := append(slices.Clone(asked), propChanging)
+	for _, name := range slices.Sorted(maps.Keys(change.Properties)) {
+		if Mutable(string(name)) {
+			properties = append(properties, string(name))
+		}
+	}
+	// By their names: somebody's own properties can hold anything, also what looks like another line.
+	f, err := l.survey(below(id), func(f *findings, names map[string][]string) error {
+		return f.get(ctx, strings.Join(properties, ","), names)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	v, err := f.volume(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := f.rows[v.Dataset.name]
+	return v, r, change.fit(v.Kind, r)
+}
+
+// parts counts what ZFS sets by itself, so that one can be set and another not.
+func (c Change) parts() int {
+	if c.Thick == nil {
+		return len(c.Properties)
+	}
+	return len(c.Properties) + 1
+}
+
 // fit returns ErrInvalid for a property that a volume of the kind, which has those in r, cannot change.
 func (c Change) fit(kind Kind, r row) error {
 	for _, name := range slices.Sorted(maps.Keys(c.Properties)) {
 		if !Mutable(string(name)) {
 			return fmt.Errorf("property %s is fixed when a volume is made: %w", name, ErrInvalid)
 		}
-		if _, there := r[string(name)]; !there {
+		if c, there := r[string(name)]; !there || c.value == "-" {
 			return fmt.Errorf("property %s does not exist for a %s in this version of ZFS: %w", name, kind, ErrInvalid)
 		}
 	}
@@ -87,25 +127,4 @@ func (l *Local) set(ctx context.Context, d Dataset, properties []string) error {
 		return nil
 	}
 	return l.zfs(ctx, d.name, append(append([]string{"set"}, properties...), d.name)...)
-}
-
-// restore gives properties the values that they had before, each from where it had it.
-func (l *Local) restore(ctx context.Context, d Dataset, before row, changed Properties) error {
-	var local []string
-	var faults []error
-	for _, name := range slices.Sorted(maps.Keys(changed)) {
-		switch was := before[string(name)]; was.source {
-		case "local":
-			local = append(local, string(name)+"="+was.value)
-		case "temporary":
-			// A mount option hides the property, which then is the other of on and off; where it
-			// has that from is not told.
-			local = append(local, string(name)+"="+map[string]string{"on": "off", "off": "on"}[was.value])
-		case "received":
-			faults = append(faults, l.zfs(ctx, d.name, "inherit", "-S", string(name), d.name))
-		default:
-			faults = append(faults, l.zfs(ctx, d.name, "inherit", string(name), d.name))
-		}
-	}
-	return errors.Join(append(faults, l.set(ctx, d, local))...)
 }

@@ -54,6 +54,9 @@ type Exec struct {
 	Root string
 	// Ready keeps processes for commands that may be started ahead; nil for none.
 	Ready *Ready
+	// Inherited are open files that each command keeps open too, until it ends: a lock on them that nobody gives
+	// back is held until the last command has ended.
+	Inherited []*os.File
 }
 
 // Run implements Runner.
@@ -63,7 +66,7 @@ func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
 	// A process that nobody waits for is started when this one has ended.
 	var next func() (*process, error)
 	if c.Ahead {
-		next = func() (*process, error) { //nolint:contextcheck // It waits for another call.
+		next = func() (*process, error) { //nolint:contextcheck // It is for a later call.
 			return e.start(context.Background(), Command{Name: c.Name, Args: c.Args}, true)
 		}
 	}
@@ -120,6 +123,7 @@ func (e Exec) start(ctx context.Context, c Command, waits bool) (*process, error
 		p.cmd.Dir = "/"
 		p.cmd.Env = append(p.cmd.Env, "PATH="+strings.Join(toolFolders, ":"))
 	}
+	p.cmd.ExtraFiles = e.Inherited
 	p.cmd.Stdin = c.Stdin
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	if c.Stdout != nil {

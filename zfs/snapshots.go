@@ -42,32 +42,35 @@ func (l *Local) snapshot(ctx context.Context, id SnapshotID, extra ...VolumeID) 
 		return nil, nil, err
 	}
 	maps.Copy(f.rows, index.rows)
-	members, err := l.entrySnapshots(ctx, index, id.leaf, nil)
+	members, err := l.named(ctx, index, id.leaf)
+	if err == nil && !slices.ContainsFunc(members, func(s *Snapshot) bool { return s.ID == id }) {
+		members, err = l.orphans(ctx, id.leaf, id.volume.id)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, s := range members {
 		if s.ID == id {
-			rows, err := l.properties(ctx, Dataset{s.fullName()})
+			r, err := readRow(ctx, l.runner, Dataset{s.fullName()}, strings.Join(asked, ","))
 			if err != nil {
 				return nil, nil, err
 			}
-			f.rows[s.fullName()] = rows
+			f.rows[s.fullName()] = r
 			return s, f, nil
 		}
 	}
 	return nil, nil, fmt.Errorf("snapshot %s: %w", id, ErrNotFound)
 }
 
-// entrySnapshots returns the live snapshots that a name stands for; group, when not nil,
-// takes whether it is a group's.
-func (l *Local) entrySnapshots(ctx context.Context, f *findings, leaf string, group *bool) ([]*Snapshot, error) {
-	name, grouped, sources, err := f.entry(leaf)
-	if err != nil && !errors.Is(err, ErrExists) || name == "" {
-		return nil, err
+// named returns the live snapshots that a name stands for; none where it stands for nothing, or is that of
+// somebody else's snapshot of a parent.
+func (l *Local) named(ctx context.Context, f *findings, leaf string) ([]*Snapshot, error) {
+	name, _, sources, err := f.entry(leaf)
+	if errors.Is(err, ErrExists) {
+		return nil, errors.Join(f.faults...)
 	}
-	if group != nil {
-		*group = grouped
+	if err != nil || name == "" {
+		return nil, err
 	}
 	return l.members(ctx, leaf, sources)
 }
@@ -78,12 +81,50 @@ func (l *Local) GetGroup(ctx context.Context, id GroupID) ([]*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	var group bool
-	members, err := l.entrySnapshots(ctx, f, id.leaf, &group)
-	if err == nil && (!group || len(members) == 0) {
+	members, err := l.named(ctx, f, id.leaf)
+	if err == nil && len(members) == 0 {
+		members, err = l.orphans(ctx, id.leaf, anyVolume)
+	}
+	if err == nil && (len(members) == 0 || members[0].Group != id) {
 		err = fmt.Errorf("group snapshot %s: %w", id, ErrNotFound)
 	}
 	return members, err
+}
+
+// anyVolume stands for all volumes where a group's snapshots are looked for or deleted.
+const anyVolume = "-"
+
+// orphans returns the live snapshots of a name that nothing stands for, since somebody has removed
+// that: those of one volume, or with anyVolume those of a group.
+func (l *Local) orphans(ctx context.Context, leaf, volume string) ([]*Snapshot, error) {
+	found, err := l.inPools(ctx, func(pool string) (deletion, error) { return l.program(ctx, pool, "orphans", leaf, volume) })
+	if errors.Is(err, ErrReadOnly) { // Such a pool takes no program.
+		return l.orphansListed(ctx, leaf, volume)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for snapshots %s: %w", leaf, err)
+	}
+	var out []*Snapshot
+	for _, text := range found.Sources {
+		sources, err := parseSources(text)
+		if err != nil {
+			return nil, fmt.Errorf("snapshots %s: %w", leaf, err)
+		}
+		members, err := l.members(ctx, leaf, sources)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, members...)
+	}
+	return out, nil
+}
+
+// orphansListed is orphans at a cost that grows with the number of snapshots.
+func (l *Local) orphansListed(ctx context.Context, leaf, volume string) ([]*Snapshot, error) {
+	all, err := l.ListSnapshots(ctx)
+	return slices.DeleteFunc(all, func(s *Snapshot) bool {
+		return s.ID.leaf != leaf || volume == anyVolume && s.Group.leaf != leaf || volume != anyVolume && s.ID.volume.id != volume
+	}), err
 }
 
 // ListSnapshots implements Store. Its cost grows with the number of snapshots.
@@ -126,7 +167,7 @@ func (l *Local) DeleteSnapshot(ctx context.Context, id SnapshotID) error {
 
 // DeleteGroup implements Store.
 func (l *Local) DeleteGroup(ctx context.Context, id GroupID) error {
-	return l.deleteSnapshots(ctx, "group", id.leaf, "-", id.String())
+	return l.deleteSnapshots(ctx, "group", id.leaf, anyVolume, id.String())
 }
 
 // undoTake removes what was just taken.

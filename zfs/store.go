@@ -87,6 +87,11 @@ type Store interface {
 	// and waits for it as long as ctx allows.
 	Device(ctx context.Context, volume Dataset) (string, error)
 
+	// Owner returns the volume whose zvol has the block device of that number, as stat(2) gives it. It asks
+	// the device alone, so that it answers whatever has become of other pools, and waits for none that
+	// hangs. Errors: ErrNotFound, when it is no volume's.
+	Owner(ctx context.Context, device uint64) (VolumeID, error)
+
 	// Sweep finishes or undoes what an earlier process left half-done. It is meant
 	// to run once, at start, beside other calls. What it does to the place of a volume it
 	// does under lock, which takes the volume alone, or returns nil when another call has it:

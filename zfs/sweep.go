@@ -28,7 +28,7 @@ func (l *Local) Sweep(ctx context.Context, lock func(VolumeID) (unlock func())) 
 }
 
 func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()) error {
-	c := getCommand(strings.Join([]string{"origin", "defer_destroy", propKind, propVolume, propFor, propDeleted}, ","),
+	c := getCommand(strings.Join([]string{"origin", "defer_destroy", propKind, propVolume, propFor, propDeleted, propChanging}, ","),
 		"-d", "2", "-t", "filesystem,volume,snapshot", p.name)
 	out, err := l.run(ctx, c, p.name)
 	if err != nil {
@@ -70,8 +70,13 @@ func (l *Local) sweepSnapshot(ctx context.Context, name string, r row) error {
 // sweepDataset removes or finishes what is not, or not yet, a volume.
 func (l *Local) sweepDataset(ctx context.Context, d Dataset, rows map[string]row, lock func(VolumeID) func()) error {
 	r := rows[d.name]
-	if r.local(propDeleted) != "" {
+	switch {
+	case r.local(propDeleted) != "":
 		return l.sweepTombstone(ctx, d, lock)
+	case strings.HasPrefix(d.Leaf(), emptyPrefix):
+		return l.sweepEmpty(ctx, d, r)
+	case r.local(propChanging) != "":
+		return l.sweepChange(ctx, d, lock)
 	}
 	made, volume := r.local(propKind), r.local(propVolume)
 	clone := volume == "" && rows[r.origin()].local(propFor) == d.Leaf()
@@ -80,9 +85,6 @@ func (l *Local) sweepDataset(ctx context.Context, d Dataset, rows map[string]row
 	}
 	id, err := ParseVolumeID(strings.TrimPrefix(d.Leaf(), copyPrefix))
 	if err != nil {
-		if strings.HasPrefix(d.Leaf(), emptyPrefix) {
-			return l.discard(ctx, d)
-		}
 		return nil
 	}
 	unlock := lock(id)
@@ -109,6 +111,43 @@ func (l *Local) sweepDataset(ctx context.Context, d Dataset, rows map[string]row
 		return err
 	}
 	return nil
+}
+
+// sweepEmpty removes what an earlier process made to compare with. What does not have propKind yet takes
+// the proof that nothing was ever written to it.
+func (l *Local) sweepEmpty(ctx context.Context, d Dataset, r row) error {
+	if strings.Contains(d.Leaf(), l.nonce) {
+		return nil
+	}
+	l.log.InfoContext(ctx, "sweep removes what an earlier process made to compare with", "dataset", d.name)
+	if r.local(propKind) != "" {
+		return l.discard(ctx, d)
+	}
+	if err := l.reclaim(ctx, d); !errors.Is(err, ErrNotOurs) {
+		return err
+	}
+	return nil
+}
+
+// sweepChange ends a change of a volume that an earlier process has begun.
+func (l *Local) sweepChange(ctx context.Context, d Dataset, lock func(VolumeID) func()) error {
+	id, err := ParseVolumeID(d.Leaf())
+	if err != nil {
+		return nil //nolint:nilerr // It is no volume.
+	}
+	unlock := lock(id)
+	if unlock == nil {
+		return nil
+	}
+	defer unlock()
+	r, err := l.properties(ctx, d)
+	if err == nil && r.local(propChanging) != "" {
+		err = l.endChange(ctx, d, r)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
 }
 
 // sweepTombstone finishes a tombstone, and removes one that is kept for nothing.

@@ -85,15 +85,18 @@ func (l *Local) taken(ctx context.Context, f *findings, spec SnapshotSpec, leaf 
 }
 
 // entry returns what stands for the name below the parents that were looked at: the caller's
-// name, whether it is a group's, and what it is of. The name is empty where there is nothing.
+// name, whether it is a group's, and what it is of. The name is empty where there is nothing. Errors: ErrExists
+// where there is nothing but somebody else's snapshot of a parent.
 func (f *findings) entry(leaf string) (name string, group bool, sources []source, err error) {
+	var foreign error
 	for _, p := range f.store.parents {
 		r, there := f.rows[p.name+"@"+leaf]
 		if !there || f.fault[p] != nil {
 			continue
 		}
 		if r.local(propSnapshot) == "" {
-			return "", false, nil, fmt.Errorf("%s@%s is not a snapshot of this driver's: %w", p, leaf, ErrExists)
+			foreign = fmt.Errorf("%s@%s is not a snapshot of this driver's: %w", p, leaf, ErrExists)
+			continue // In another pool the name may stand for something.
 		}
 		name, err = unescape(r.local(propSnapshot))
 		if err == nil {
@@ -104,10 +107,10 @@ func (f *findings) entry(leaf string) (name string, group bool, sources []source
 		}
 		return name, r.local(propGroup) != "", sources, nil
 	}
-	if len(f.faults) > 0 {
+	if len(f.faults) > 0 && foreign == nil {
 		return "", false, nil, fmt.Errorf("snapshot %s: %w", leaf, errors.Join(f.faults...))
 	}
-	return "", false, nil, nil
+	return "", false, nil, foreign
 }
 
 // members returns the live snapshots of that name of the sources, wherever those are now.

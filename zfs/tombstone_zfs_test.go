@@ -84,22 +84,93 @@ func TestTombstoneFreesSpace(t *testing.T) {
 	}
 }
 
-// TestEntryRemoved: a snapshot is deleted also where somebody has removed what stands for its name.
+// TestEntryRemoved: snapshots are found, restored and deleted also where somebody has removed what stands for their
+// name, be they of a volume that is there or of one that is deleted.
 func TestEntryRemoved(t *testing.T) {
 	l := newLocal(t)
-	v := newVolume(t, l, zfs.Filesystem, nil)
-	snapshot := take(t, l, v, "s")
-	zfstest.Run(t, "zfs", "destroy", v.Parent.String()+"@s")
-	if _, err := l.GetSnapshot(t.Context(), snapshot); err != nil {
-		t.Error(err)
+	for _, deleted := range []bool{false, true} {
+		v := newVolume(t, l, zfs.Filesystem, nil)
+		snapshot := take(t, l, v, "s")
+		zfstest.Run(t, "zfs", "destroy", v.Parent.String()+"@s")
+		if deleted {
+			remove(t, l, v.ID)
+		}
+		if _, err := l.GetSnapshot(t.Context(), snapshot); err != nil {
+			t.Errorf("deleted=%t: %v", deleted, err)
+		}
+		spec := zfs.Spec{Parent: v.Parent, Kind: v.Kind, Size: v.Size, Attributes: zfs.Attributes{Name: "r"}}
+		r, err := l.Restore(t.Context(), zfs.VolumeIDFor("r", v.Parent), snapshot, func(*zfs.Volume) (zfs.CloneSpec, error) { return zfs.CloneSpec{Spec: spec}, nil })
+		if err != nil {
+			t.Fatalf("deleted=%t: %v", deleted, err)
+		}
+		remove(t, l, r.ID)
+		// The name may be given again, which makes what bears it no other's.
+		other, err := l.Create(t.Context(), zfs.VolumeIDFor("other", v.Parent), spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := take(t, l, other, "s")
+		if err := l.DeleteSnapshot(t.Context(), snapshot); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := l.GetSnapshot(t.Context(), snapshot); !errors.Is(err, zfs.ErrNotFound) {
+			t.Errorf("deleted=%t: error of a deleted snapshot is %v, want %v", deleted, err, zfs.ErrNotFound)
+		}
+		if listed, err := l.ListSnapshots(t.Context()); err != nil || len(listed) != 1 || listed[0].ID != again {
+			t.Errorf("deleted=%t: the snapshots are %v, %v; want %s alone", deleted, listed, err, again)
+		}
+		if err := l.DeleteSnapshot(t.Context(), again); err != nil {
+			t.Fatal(err)
+		}
+		remove(t, l, other.ID, v.ID)
+		if left := below(t, l); left != v.Parent.String() {
+			t.Errorf("deleted=%t: left in the end:\n%s", deleted, left)
+		}
 	}
-	if err := l.DeleteSnapshot(t.Context(), snapshot); err != nil {
+}
+
+// TestGroupEntryRemoved: so are the snapshots of a group, all in one.
+func TestGroupEntryRemoved(t *testing.T) {
+	l := newLocal(t)
+	a, b := newVolume(t, l, zfs.Filesystem, nil), newVolume(t, l, zfs.Block, nil)
+	alone := take(t, l, a, "alone")
+	group := zfs.GroupIDFor("g")
+	if _, err := l.Take(t.Context(), zfs.SnapshotSpec{Name: "g", Group: true, Sources: []zfs.VolumeID{a.ID, b.ID}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := l.GetSnapshot(t.Context(), snapshot); !errors.Is(err, zfs.ErrNotFound) {
-		t.Errorf("error of a deleted snapshot is %v, want %v", err, zfs.ErrNotFound)
+	for _, name := range []string{"g", "alone"} {
+		zfstest.Run(t, "zfs", "destroy", a.Parent.String()+"@"+name)
 	}
-	if left, want := below(t, l), v.Parent.String()+"\n"+v.Dataset.String(); left != want {
-		t.Errorf("there is\n%s\nwant\n%s", left, want)
+	remove(t, l, a.ID)
+	if found, err := l.GetGroup(t.Context(), group); err != nil || len(found) != 2 {
+		t.Errorf("of a group of two there are %v, %v", found, err)
+	}
+	if _, err := l.GetGroup(t.Context(), zfs.GroupIDFor("alone")); !errors.Is(err, zfs.ErrNotFound) {
+		t.Errorf("a snapshot that is no group's is %v as a group, want %v", err, zfs.ErrNotFound)
+	}
+	for _, g := range []zfs.GroupID{group, zfs.GroupIDFor("alone"), group} {
+		if err := l.DeleteGroup(t.Context(), g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if listed, err := l.ListSnapshots(t.Context()); err != nil || len(listed) != 1 || listed[0].ID != alone {
+		t.Errorf("the snapshots are %v, %v; want %s alone", listed, err, alone)
+	}
+	if err := l.DeleteSnapshot(t.Context(), alone); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, l, b.ID)
+	if left := below(t, l); left != a.Parent.String() {
+		t.Errorf("left in the end:\n%s", left)
+	}
+}
+
+// remove deletes volumes.
+func remove(t *testing.T, l *zfs.Local, ids ...zfs.VolumeID) {
+	t.Helper()
+	for _, id := range ids {
+		if err := l.Delete(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -82,14 +84,16 @@ func (l *Local) reclaim(ctx context.Context, d Dataset) error {
 	return err
 }
 
-// properties reads all properties of a dataset.
+// properties reads what there is to know of a dataset that may be unfinished.
 func (l *Local) properties(ctx context.Context, d Dataset) (row, error) {
-	command := getCommand("all", d.name)
-	result, err := l.runner.Run(ctx, command)
-	if err != nil {
-		return nil, err
-	}
-	return result.row(command, d.name)
+	return readRow(ctx, l.runner, d, strings.Join(append(slices.Clone(asked), propChanging, "written", "logicalreferenced"), ","))
+}
+
+// setBySomebody returns the names of the properties that were set on a dataset itself, or came with it
+// to this pool. It asks for no values: those of somebody's own can be any text, also one that looks like another line.
+func (l *Local) setBySomebody(ctx context.Context, d Dataset) ([]string, error) {
+	out, err := l.run(ctx, Command{Name: "zfs", Args: []string{"get", "-H", "-o", "property", "-s", "local,received", "all", d.name}}, d.name)
+	return strings.Fields(string(out)), err
 }
 
 // unfinished returns nil when d, whose properties are r, is proven to be an unfinished
@@ -119,8 +123,12 @@ func (l *Local) unfinished(ctx context.Context, d Dataset, r row) error {
 		}
 		grown = rows[origin]["volsize"].value != r["volsize"].value
 	}
-	for name, c := range r {
-		if c.source == "local" && !slices.Contains(setFirst, name) {
+	set, err := l.setBySomebody(ctx, d)
+	if err != nil {
+		return err
+	}
+	for _, name := range set {
+		if !slices.Contains(setFirst, name) {
 			return not("its property %s was set by somebody", name)
 		}
 	}
@@ -182,17 +190,37 @@ func (l *Local) tryOut(ctx context.Context, d Dataset, args []string) (row, erro
 }
 
 // emptyFilesystem tells whether a filesystem holds no file. It is mounted for that, and
-// writable, since what was written just before the power went may only then appear.
+// writable, since what was written just before the power went may only then appear; but nowhere: the
+// mount goes with the descriptor, and so with this process.
 func emptyFilesystem(d Dataset) (empty bool, err error) {
-	dir, err := os.MkdirTemp("", "zfs-csi-")
+	failed := func(what string, err error) (bool, error) {
+		return false, fmt.Errorf("look into %s: %s: %w", d, what, err)
+	}
+	fs, err := unix.Fsopen("zfs", unix.FSOPEN_CLOEXEC)
 	if err != nil {
-		return false, fmt.Errorf("look into %s: %w", d, err)
+		return failed("fsopen", err)
 	}
-	defer func() { err = errors.Join(err, os.Remove(dir)) }()
-	if err := unix.Mount(d.name, dir, "zfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC|unix.MS_NOATIME, ""); err != nil {
-		return false, fmt.Errorf("look into %s: mount: %w", d, err)
+	defer func() { err = errors.Join(err, unix.Close(fs)) }()
+	if err := unix.FsconfigSetString(fs, "source", d.name); err != nil {
+		return failed("fsconfig", err)
 	}
-	defer func() { err = errors.Join(err, unix.Unmount(dir, 0)) }()
-	entries, err := os.ReadDir(dir)
-	return err == nil && len(entries) == 0, err
+	if err := unix.FsconfigCreate(fs); err != nil {
+		return failed("mount", err)
+	}
+	const attributes = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOATIME
+	mount, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, attributes)
+	if err != nil {
+		return failed("fsmount", err)
+	}
+	defer func() { err = errors.Join(err, unix.Close(mount)) }()
+	root, err := unix.Openat(mount, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return failed("open", err)
+	}
+	dir := os.NewFile(uintptr(root), d.name)
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	if _, err := dir.ReadDir(1); !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	return true, nil
 }

@@ -6,32 +6,44 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
+const (
+	// lookWait is how long the open files of processes are looked through.
+	lookWait = 30 * time.Second
+	// maxLooks is how many looks there are at the same time. None hangs as far as is known, and
+	// if one did it could not be ended.
+	maxLooks = 4
+)
+
 // users returns where a dataset or zvol is in use, for people: each mount in any
-// mount namespace this process can see, and each process that has the device open;
-// and whether there is a mount among them.
+// mount namespace this process can see, and each process that has the device open, as far
+// as there is time to look; and whether there is a mount among them.
 func (l *Local) users(ctx context.Context, dataset string) (out []string, mounted bool) {
-	return usersIn("/proc", dataset, l.devices.known(ctx, dataset))
+	number := l.devices.known(ctx, dataset)
+	ctx, cancel := context.WithTimeout(ctx, lookWait)
+	defer cancel()
+	out, mounted = mountedIn("/proc", dataset, number)
+	return append(out, l.openedBy(ctx, "/proc", number)...), mounted
 }
 
-// usersIn returns the users of a dataset, and of the block device of that number unless
+// mountedIn returns the mounts of a dataset, and of a filesystem on the block device of that number unless
 // it is 0, that a /proc shows. Mounts that cannot be read count as a user: perhaps
 // there is one among them.
-func usersIn(proc, dataset string, number uint64) (out []string, mounted bool) {
+func mountedIn(proc, dataset string, number uint64) (out []string, mounted bool) {
 	seen := map[string]bool{}
-	processes, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
-	for _, process := range processes {
+	for _, process := range processes(proc) {
 		found, err := mounts(process, dataset, number)
 		mounted = mounted || len(found) > 0
 		if err != nil {
 			// Without the process: all that share its mounts say the same.
 			found = append(found, fmt.Sprintf("perhaps mounted: the mounts of a process cannot be read: %v", err))
 		}
-		for _, where := range append(found, opens(process, number)...) {
+		for _, where := range found {
 			if !seen[where] {
 				seen[where] = true
 				out = append(out, where)
@@ -39,6 +51,11 @@ func usersIn(proc, dataset string, number uint64) (out []string, mounted bool) {
 		}
 	}
 	return out, mounted
+}
+
+func processes(proc string) []string {
+	found, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
+	return found
 }
 
 // mounts returns the mount points of a dataset, or of a filesystem on the device of
@@ -59,18 +76,57 @@ func mounts(process, dataset string, number uint64) (out []string, err error) {
 	return out, err
 }
 
-// opens tells whether a process has the block device of that number open.
-func opens(process string, number uint64) []string {
+// openedBy returns the processes that have the block device of that number open, unless it is 0, that a
+// /proc shows. When ctx ends first it returns none, which proves nothing.
+func (l *Local) openedBy(ctx context.Context, proc string, number uint64) []string {
 	if number == 0 {
 		return nil
 	}
+	select {
+	case l.looks <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	found := make(chan []string, 1)
+	go func() {
+		defer func() { <-l.looks }()
+		var out []string
+		for _, process := range processes(proc) {
+			out = append(out, opens(ctx, process, number)...)
+		}
+		found <- out
+	}()
+	select {
+	case out := <-found:
+		return out
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// opens tells whether a process has the block device of that number open.
+func opens(ctx context.Context, process string, number uint64) []string {
 	descriptors, _ := filepath.Glob(filepath.Join(process, "fd", "*"))
 	for _, d := range descriptors {
-		var st unix.Stat_t
-		if unix.Stat(d, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK && st.Rdev == number {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if isDevice(d, number) {
 			name, _ := os.ReadFile(filepath.Join(process, "comm"))
 			return []string{fmt.Sprintf("open in process %s (%s)", filepath.Base(process), strings.TrimSpace(string(name)))}
 		}
 	}
 	return nil
+}
+
+// isDevice tells whether an open file of a process is the block device of that number. A node
+// of it may be anywhere, under any name, so each file that has a path is asked for its type, and for no more, by what
+// its kernel knows already: a file server that is gone would never answer, and FUSE neither.
+func isDevice(descriptor string, number uint64) bool {
+	if path, err := os.Readlink(descriptor); err != nil || !strings.HasPrefix(path, "/") {
+		return false // It is a socket, a pipe or the like.
+	}
+	var st unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, descriptor, unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
+	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK && unix.Mkdev(st.Rdev_major, st.Rdev_minor) == number
 }

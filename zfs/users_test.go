@@ -1,11 +1,14 @@
 package zfs
 
 import (
+	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,10 +57,82 @@ func TestUsersMounted(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			users, mounted := usersIn(fakeProc(t, test.proc...), "my tank/csi/v", test.number)
+			users, mounted := mountedIn(fakeProc(t, test.proc...), "my tank/csi/v", test.number)
 			if !slices.Equal(users, test.users) || mounted != test.mounted {
 				t.Errorf("users %q, mounted %t; want %q, %t", users, mounted, test.users, test.mounted)
 			}
 		})
+	}
+}
+
+// silent opens a file of a FUSE file system that nobody serves, as after its server has died. What asks it hangs, until the end
+// of the test.
+func silent(t *testing.T) {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	server, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Skipf("there is no FUSE here: %v", err)
+	}
+	end := func() { _ = unix.Close(server) } // What hangs then fails.
+	dir := t.TempDir()
+	if err := unix.Mount("silent", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", server)); err != nil {
+		end()
+		t.Skipf("FUSE cannot be mounted here: %v", err)
+	}
+	root, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+	t.Cleanup(func() {
+		end()
+		_ = unix.Close(root)
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUsersOpen: who has a device open is found by any node of it, also beside an open file whose server
+// has died, which nothing may ask.
+func TestUsersOpen(t *testing.T) {
+	silent(t)
+	node, number := filepath.Join(t.TempDir(), "any name"), unix.Mkdev(zvolMajor, 16)
+	if err := unix.Mknod(node, unix.S_IFBLK|0o600, int(number)); err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Open(node, unix.O_PATH|unix.O_CLOEXEC, 0) // No such device is there to be opened.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := os.Remove(node); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	l := newUsable(t, nil)
+	users := l.openedBy(ctx, "/proc", number)
+	want := fmt.Sprintf("open in process %d (", os.Getpid())
+	if len(users) == 0 || !slices.ContainsFunc(users, func(u string) bool { return strings.HasPrefix(u, want) }) {
+		t.Errorf("the users of an open device are %q, want one that is %s…)", users, want)
+	}
+	if users := l.openedBy(ctx, "/proc", unix.Mkdev(zvolMajor, 32)); len(users) > 0 {
+		t.Errorf("the users of a device that is not there are %q", users)
+	}
+}
+
+// TestUsersInTime: a look is given up with the call.
+func TestUsersInTime(t *testing.T) {
+	l := newUsable(t, nil)
+	for range maxLooks {
+		l.looks <- struct{}{} // These hang.
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if users := l.openedBy(ctx, "/proc", unix.Mkdev(zvolMajor, 32)); users != nil {
+		t.Errorf("a look that never began has found %q", users)
 	}
 }

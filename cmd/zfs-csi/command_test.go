@@ -106,7 +106,7 @@ func TestServe(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	socket, locks := filepath.Join(dir, "own", "csi.sock"), filepath.Join(dir, "locks")
-	release, err := lockParents(t.Context(), locks, []zfs.Dataset{zfs.MustParseDataset("zfscsitestnopool/csi")}, slog.New(slog.DiscardHandler))
+	serving, err := lockParents(t.Context(), locks, []zfs.Dataset{zfs.MustParseDataset("zfscsitestnopool/csi")}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestServe(t *testing.T) {
 	if _, err := os.Lstat(socket); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("it serves beside another: %v", err)
 	}
-	release()
+	serving.release()
 	log.await(t, `"msg":"starting"`)
 
 	connection, err := grpc.NewClient("unix://"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -46,7 +46,7 @@ func serve(ctx context.Context, call invocation) error {
 	}
 	o.tools.Ready = &zfs.Ready{}
 	defer o.tools.Ready.Close()
-	store, err := zfs.NewLocal(zfs.LocalConfig{Driver: o.Name, Parents: o.parents, Runner: o.tools, Log: o.Log})
+	store, err := zfs.NewLocal(zfs.LocalConfig{Driver: o.Name, Parents: o.parents, Runner: &o.tools, Log: o.Log})
 	if err != nil {
 		return err
 	}
@@ -61,14 +61,15 @@ func serve(ctx context.Context, call invocation) error {
 			o.Log.WarnContext(ctx, found.Check+": "+found.Message, "advice", found.Advice)
 		}
 	}
-	release, err := lockParents(ctx, o.lockDir, o.parents, o.Log)
+	locks, err := lockParents(ctx, o.lockDir, o.parents, o.Log)
 	if errors.Is(err, context.Canceled) {
 		return nil // Stopped while it waited.
 	}
 	if err != nil {
 		return err
 	}
-	defer release()
+	defer locks.release()
+	o.tools.Inherited = locks.commands
 	o.Log.InfoContext(ctx, "starting", "version", o.Version, "parents", o.parents.String())
 	return d.Serve(ctx, o.endpoint)
 }
@@ -98,6 +99,9 @@ func parseOptions(call invocation) (*options, error) {
 		"the `ADDRESS` to serve /healthz and /readyz on over HTTP, such as :9809; empty: they are not served")
 	f.BoolVar(&o.ExpandOnNode, "expand-on-node", false,
 		"grow volumes on their node alone, when a pod uses them: for a cluster of several\nnodes, where the resizer reaches the controller of one")
+	f.Int64Var(&o.MaxVolumes, "max-volumes", 0,
+		"the `NUMBER` of volumes that pods of this node may use at the same time, which the scheduler keeps to;\n"+
+			"0: as many as they like")
 	newLog := f.logs(0)
 	f.DurationVar(&o.StopTimeout, "stop-timeout", driver.DefaultStopTimeout,
 		"the `TIME` that running calls get to end when the driver stops")

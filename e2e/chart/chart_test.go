@@ -20,6 +20,7 @@ var variants = map[string][]string{
 	"no sidecars":       {"--set", "parents={tank/csi},snapshotter.enabled=false,resizer.enabled=false"},
 	"another driver":    {"--set", "parents={tank/csi},driverName=second.example.com,fullnameOverride=second,kubeletDir=/var/lib/k0s/kubelet"},
 	"no classes":        append([]string{"--set", "parents={tank/csi},storageClasses=null,volumeAttributesClasses=null,volumeSnapshotClass.create=false,volumeGroupSnapshotClass.create=false"}, snapshotKinds...),
+	"a volume limit":    {"--set", "pool.file.enabled=true,driver.maxVolumes=12"},
 	"the node's tools":  {"--set", "pool.file.enabled=true,hostTools=true"},
 	"images by digest":  {"--set", "parents={tank/csi},image.digest=sha256:" + strings.Repeat("0a", 32) + ",imagePullSecrets[0].name=key"},
 	"placement":         {"--set", "parents={tank/csi},nodeSelector.zfs=yes,podLabels.team=a,podAnnotations.note=b,tolerations=null,affinity.nodeAffinity.x=null"},
@@ -143,6 +144,8 @@ func TestSidecars(t *testing.T) {
 		{"snapshots", "csi-resizer", []string{"--leader-election"}, nil},
 		{"snapshots", "zfs-csi", nil, []string{"--expand-on-node"}},
 		{"distributed", "zfs-csi", []string{"--expand-on-node"}, nil},
+		{"a pool in a file", "zfs-csi", nil, []string{"--max-volumes=0"}},
+		{"a volume limit", "zfs-csi", []string{"--max-volumes=12"}, nil},
 	} {
 		got := flags(test.variant, test.container)
 		for _, flag := range test.has {

@@ -11,6 +11,10 @@ import (
 // other's way, which is more than there are processors. Ginkgo refuses -test.parallel,
 // so it is done by what that defaults to.
 func TestMain(m *testing.M) {
+	if config := os.Getenv(asDriver); config != "" {
+		fmt.Fprintln(os.Stderr, "serve:", serveUntilKilled(config))
+		os.Exit(1)
+	}
 	const variable = "GOMAXPROCS"
 	if os.Getenv(variable) == "" {
 		err := syscall.Exec("/proc/self/exe", os.Args, append(os.Environ(), variable+"=3"))

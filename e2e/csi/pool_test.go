@@ -47,10 +47,15 @@ func (s *stack) unavailable(existing string) {
 		s.code(err, codes.Unavailable)
 		_, err = s.NodeGetVolumeStats(s.soon(), &csi.NodeGetVolumeStatsRequest{VolumeId: id, VolumePath: s.target(id)})
 		s.code(err, codes.Unavailable)
+		_, err = s.ControllerModifyVolume(s.soon(), &csi.ControllerModifyVolumeRequest{
+			VolumeId: id, MutableParameters: map[string]string{"zfs.compression": "zstd"},
+		})
+		s.code(err, codes.Unavailable)
 		health, err := s.NodeGetVolumeHealth(s.soon(), &csi.NodeGetVolumeHealthRequest{VolumeId: id})
 		s.must(err)
 		s.unwell(health.GetVolumeHealth(), csi.VolumeHealthErrorType_INACCESSIBLE)
 	}
+	s.snapshotsUnavailable(existing)
 	_, err := s.ListVolumes(s.soon(), &csi.ListVolumesRequest{})
 	s.code(err, codes.Unavailable)
 	_, err = s.ControllerListVolumeHealth(s.soon(), &csi.ControllerListVolumeHealthRequest{})
@@ -68,6 +73,62 @@ func (s *stack) unavailable(existing string) {
 	probe, err := s.Probe(s.soon(), &csi.ProbeRequest{})
 	if err == nil && probe.GetReady().GetValue() {
 		s.Error("the driver says it is ready")
+	}
+}
+
+// snapshotsUnavailable is the same for calls about snapshots: that of a volume which is called "s", the group "g", and
+// others that were never there.
+func (s *stack) snapshotsUnavailable(existing string) {
+	s.Helper()
+	for _, name := range []string{"s", "absent"} {
+		for _, of := range []string{existing, "absent"} {
+			id := of + "@" + name
+			_, err := s.CreateSnapshot(s.soon(), &csi.CreateSnapshotRequest{Name: name, SourceVolumeId: of})
+			s.code(err, codes.Unavailable)
+			_, err = s.GetSnapshot(s.soon(), &csi.GetSnapshotRequest{SnapshotId: id})
+			s.code(err, codes.Unavailable)
+			_, err = s.ListSnapshots(s.soon(), &csi.ListSnapshotsRequest{SnapshotId: id})
+			s.code(err, codes.Unavailable)
+			_, err = s.CreateVolume(s.soon(), dataset.restoreRequest("x", id))
+			s.code(err, codes.Unavailable)
+			_, err = s.DeleteSnapshot(s.soon(), &csi.DeleteSnapshotRequest{SnapshotId: id})
+			s.code(err, codes.Unavailable)
+		}
+	}
+	for _, name := range []string{"g", "absent"} {
+		_, err := s.CreateVolumeGroupSnapshot(s.soon(), &csi.CreateVolumeGroupSnapshotRequest{Name: name, SourceVolumeIds: []string{existing}})
+		s.code(err, codes.Unavailable)
+		_, err = s.GetVolumeGroupSnapshot(s.soon(), &csi.GetVolumeGroupSnapshotRequest{GroupSnapshotId: name})
+		s.code(err, codes.Unavailable)
+		_, err = s.DeleteVolumeGroupSnapshot(s.soon(), &csi.DeleteVolumeGroupSnapshotRequest{GroupSnapshotId: name})
+		s.code(err, codes.Unavailable)
+	}
+	_, err := s.ListSnapshots(s.soon(), &csi.ListSnapshotsRequest{})
+	s.code(err, codes.Unavailable)
+	_, err = s.ListSnapshots(s.soon(), &csi.ListSnapshotsRequest{SourceVolumeId: existing})
+	s.code(err, codes.Unavailable)
+}
+
+// withSnapshots makes a volume that has the snapshot "s" and is the group "g".
+func (s *stack) withSnapshots(name string) string {
+	s.Helper()
+	id := s.create(dataset.request(name))
+	s.take("s", id)
+	_, err := s.CreateVolumeGroupSnapshot(s.ctx(), &csi.CreateVolumeGroupSnapshotRequest{Name: "g", SourceVolumeIds: []string{id}})
+	s.must(err)
+	return id
+}
+
+// withoutSnapshots checks that all of it is there still, and removes it.
+func (s *stack) withoutSnapshots(id string) {
+	s.Helper()
+	snapshots, err := s.ListSnapshots(s.ctx(), &csi.ListSnapshotsRequest{SourceVolumeId: id})
+	s.must(err)
+	if n := len(snapshots.GetEntries()); n != 2 {
+		s.Errorf("volume %s has %d snapshots, not 2", id, n)
+	}
+	for _, what := range []string{id + "@s", id + "@g", id} {
+		s.remove(what)
 	}
 }
 
@@ -90,7 +151,7 @@ func (s *stack) unwell(h *csi.VolumeHealth, want csi.VolumeHealthErrorType) {
 // TestPoolExported: a pool that is away is not a pool without volumes.
 func TestPoolExported(t *testing.T) {
 	s := newStack(t)
-	a := s.create(dataset.request("a"))
+	a := s.withSnapshots("a")
 	var imports []func()
 	for _, p := range s.pools {
 		imports = append(imports, p.Export(t))
@@ -99,14 +160,14 @@ func TestPoolExported(t *testing.T) {
 	for _, f := range imports {
 		f()
 	}
-	s.delete(a)
+	s.withoutSnapshots(a)
 }
 
 // TestPoolReplaced: another pool of the same name, with datasets of the same names, is not
 // taken for the driver's.
 func TestPoolReplaced(t *testing.T) {
 	s := newStack(t)
-	a := s.create(dataset.request("a"))
+	a := s.withSnapshots("a")
 	var imports []func()
 	for i, p := range s.pools {
 		imports = append(imports, p.Export(t))
@@ -122,7 +183,7 @@ func TestPoolReplaced(t *testing.T) {
 		s.shell("zpool", "destroy", p.Name)
 		imports[i]()
 	}
-	s.delete(a)
+	s.withoutSnapshots(a)
 }
 
 // TestPoolReadOnly: a pool that is imported to be read only answers what is asked of it, and refuses in time, and

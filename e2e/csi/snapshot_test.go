@@ -76,6 +76,39 @@ func TestSnapshot(t *testing.T) {
 	}
 }
 
+// TestSnapshotOfAll: a backup tool's snapshot of the parent and all below is no snapshot to callers, nor is it in the way of
+// anything but its name.
+func TestSnapshotOfAll(t *testing.T) {
+	s := newStackOn(t, 1)
+	a := s.create(dataset.request("a"))
+	first := s.take("s", a)
+	s.shell("zfs", "snapshot", "-r", s.parents[0].String()+"@daily")
+	before := s.pool()
+	const foreign = "a@daily"
+	list, err := s.ListSnapshots(s.ctx(), &csi.ListSnapshotsRequest{SnapshotId: foreign})
+	s.must(err)
+	if len(list.GetEntries()) > 0 {
+		t.Errorf("listed by its name is %v", list.GetEntries())
+	}
+	_, err = s.GetSnapshot(s.ctx(), &csi.GetSnapshotRequest{SnapshotId: foreign})
+	s.code(err, codes.NotFound)
+	_, err = s.CreateVolume(s.ctx(), dataset.restoreRequest("n", foreign))
+	s.code(err, codes.NotFound)
+	_, err = s.GetVolumeGroupSnapshot(s.ctx(), &csi.GetVolumeGroupSnapshotRequest{GroupSnapshotId: "daily"})
+	s.code(err, codes.NotFound)
+	s.forget(foreign)
+	_, err = s.DeleteVolumeGroupSnapshot(s.ctx(), &csi.DeleteVolumeGroupSnapshotRequest{GroupSnapshotId: "daily"})
+	s.must(err)
+	_, err = s.CreateSnapshot(s.ctx(), &csi.CreateSnapshotRequest{Name: "daily", SourceVolumeId: a})
+	s.code(err, codes.AlreadyExists, "daily")
+	if after := s.pool(); after != before {
+		t.Errorf("there was\n%s\nand is now\n%s", before, after)
+	}
+	s.shell("zfs", "destroy", "-r", s.parents[0].String()+"@daily")
+	s.forget(first, s.take("daily", a))
+	s.delete(a)
+}
+
 // TestGroupSnapshot takes one of volumes of all kinds while they are in use, and restores each after all of them are gone.
 func TestGroupSnapshot(t *testing.T) {
 	s := newStack(t)

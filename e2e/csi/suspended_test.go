@@ -80,7 +80,7 @@ func TestPoolSuspended(t *testing.T) {
 	for _, failmode := range []string{"wait", "continue"} {
 		t.Run(failmode, func(t *testing.T) {
 			s := onFrail(t, failmode)
-			a := s.create(dataset.request("a"))
+			a := s.withSnapshots("a")
 			path := s.publish(a, dataset)
 			s.goAway()
 			// Something must be written for the pool to notice, and whoever waits for it waits long.
@@ -110,7 +110,7 @@ func TestPoolSuspended(t *testing.T) {
 				_, err = s.NodeUnstageVolume(s.ctx(), &csi.NodeUnstageVolumeRequest{VolumeId: a, StagingTargetPath: s.staging(a)})
 				return err
 			})
-			s.delete(a)
+			s.withoutSnapshots(a)
 		})
 	}
 }

@@ -65,8 +65,9 @@ func (s *stack) delete(ids ...string) {
 	}
 }
 
-func (s *stack) staging(id string) string { return service.PlaceIn(s.dir, id).Staging }
-func (s *stack) target(id string) string  { return service.PlaceIn(s.dir, id).Target }
+func (s *stack) place(id string) service.Place { return service.PlaceIn(s.dir, id) }
+func (s *stack) staging(id string) string      { return s.place(id).Staging }
+func (s *stack) target(id string) string       { return s.place(id).Target }
 
 // publish stages and publishes a volume and returns the target path.
 func (s *stack) publish(id string, k kind) string {

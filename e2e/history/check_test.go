@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -11,7 +12,8 @@ import (
 )
 
 const (
-	// page is how many entries of a list are asked for at once.
+	// page is how many entries of a list are asked for at once, which is as many calls as there are
+	// pages: where those are dear, only every now and then.
 	page = 3
 	// longest is how many steps a snapshot may go without being restored, where that is dear.
 	longest = 8
@@ -19,8 +21,8 @@ const (
 	probeName = "probe"
 )
 
-// check compares what is there with the model: the lists, each volume's size and content, and
-// the content of snapshots. To see that, a snapshot has to be restored, which takes longer
+// check compares what is there with the model: the lists, each volume's size and content, its properties, where that is
+// dear every now and then, and the content of snapshots. To see that, a snapshot has to be restored, which takes longer
 // than all the rest. Where commands are dear that is done after a step only for those that the
 // step could have touched (see near; a new one; after a restart all), and for those that were
 // not restored for some steps, since nothing else changes or removes a snapshot; and for all
@@ -37,6 +39,9 @@ func (h *history) check() {
 		}
 	}
 	h.touched = nil
+	if !h.storage.dear() || h.machine != nil || h.steps%longest == 0 {
+		h.areModified()
+	}
 }
 
 // listed compares the lists with the model.
@@ -75,7 +80,7 @@ func (h *history) listVolumes() (all []*csi.Volume) {
 	for token := ""; ; {
 		var resp *csi.ListVolumesResponse
 		h.quietly("list volumes", func(ctx context.Context) (err error) {
-			resp, err = h.ListVolumes(ctx, &csi.ListVolumesRequest{MaxEntries: page, StartingToken: token})
+			resp, err = h.ListVolumes(ctx, &csi.ListVolumesRequest{MaxEntries: h.page(), StartingToken: token})
 			return err
 		})
 		for _, e := range resp.GetEntries() {
@@ -88,7 +93,7 @@ func (h *history) listVolumes() (all []*csi.Volume) {
 }
 
 func (h *history) listSnapshots(req *csi.ListSnapshotsRequest) (all []*csi.Snapshot) {
-	for req.MaxEntries = page; ; {
+	for req.MaxEntries = h.page(); ; {
 		var resp *csi.ListSnapshotsResponse
 		h.quietly("list snapshots", func(ctx context.Context) (err error) {
 			resp, err = h.ListSnapshots(ctx, req)
@@ -101,6 +106,14 @@ func (h *history) listSnapshots(req *csi.ListSnapshotsRequest) (all []*csi.Snaps
 			return all
 		}
 	}
+}
+
+// page returns how many entries of a list are asked for at once, 0 for all.
+func (h *history) page() int32 {
+	if h.storage.dear() && h.steps%longest != 0 {
+		return 0
+	}
+	return page
 }
 
 // quietly is allowed for calls that only look, which are noted when they fail.
@@ -154,16 +167,22 @@ func (h *history) restores(s *snapshot) {
 	h.lines = lines
 }
 
-// isModified checks the properties that were asked for, as ZFS has them.
-func (h *history) isModified(v *volume) {
-	for key, want := range v.modified {
-		name, native := strings.CutPrefix(key, "zfs.")
-		if !native {
-			continue
+// areModified checks the properties that were asked for, and the reservations, as the storage has them.
+func (h *history) areModified() {
+	all := h.storage.properties(h.testing())
+	for _, v := range h.volumes {
+		for key, want := range v.modified {
+			name, native := strings.CutPrefix(key, "zfs.")
+			if got := all[v.id][name]; native && got != want {
+				h.note("%s of %s is %q, want %q", name, v.name, got, want)
+				h.Fatalf("a volume is not modified as it should")
+			}
 		}
-		if got := h.storage.Property(h.testing(), h.volumeID(v), name); got != want {
-			h.note("%s of %s is %q, want %q", name, v.name, got, want)
-			h.Fatalf("a volume is not modified as it should")
+		thick := v.modified["provisioning"] == "thick"
+		reserved, err := strconv.ParseInt(all[v.id]["refreservation"], 10, 64)
+		if err != nil || thick && reserved < v.size || !thick && reserved != 0 {
+			h.note("%q of the %d bytes of %s are reserved, and to be thick is %t", all[v.id]["refreservation"], v.size, v.name, thick)
+			h.Fatalf("the space of a volume is not reserved as it should")
 		}
 	}
 }
@@ -171,6 +190,7 @@ func (h *history) isModified(v *volume) {
 // close ends the history: each snapshot is restored, everything is deleted in random
 // order, and then nothing is left and the space is what it was.
 func (h *history) close() {
+	h.areModified()
 	for _, s := range h.snapshots {
 		h.restores(s)
 	}

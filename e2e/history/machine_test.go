@@ -322,6 +322,10 @@ func (m *machine) Property(t testing.TB, id zfs.VolumeID, name string) string {
 	return m.script(t, "property", name, id.String())
 }
 
+func (m *machine) properties(t testing.TB) map[string]map[string]string {
+	return parseProperties(m.script(t, "properties", modifiable))
+}
+
 func (m *machine) ForeignSnapshot(t testing.TB, id zfs.VolumeID, name string) {
 	m.script(t, "snapshot", name, id.String())
 }

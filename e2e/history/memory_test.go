@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -98,6 +99,21 @@ func (m *memory) Property(t testing.TB, id zfs.VolumeID, name string) string {
 	value, err := m.store.Property(id, zfs.Property(name))
 	m.must(t, err)
 	return value
+}
+
+func (m *memory) properties(t testing.TB) map[string]map[string]string {
+	all := map[string]map[string]string{}
+	for _, v := range m.volumes(t) {
+		of := map[string]string{"refreservation": "0"}
+		if v.Thick {
+			of["refreservation"] = strconv.FormatInt(v.Size, 10)
+		}
+		for _, name := range []string{"compression", "atime"} {
+			of[name] = m.Property(t, v.ID, name)
+		}
+		all[v.ID.String()] = of
+	}
+	return all
 }
 
 func (m *memory) ForeignSnapshot(t testing.TB, _ zfs.VolumeID, _ string) {

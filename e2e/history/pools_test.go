@@ -79,6 +79,14 @@ func (p *pools) listing(t testing.TB) string {
 	return zfstest.Run(t, "zfs", args...)
 }
 
+func (p *pools) properties(t testing.TB) map[string]map[string]string {
+	args := []string{"get", "-Hp", "-d", "1", "-t", "filesystem,volume", "-o", "name,property,value", modifiable}
+	for _, parent := range p.parents {
+		args = append(args, parent.String())
+	}
+	return parseProperties(zfstest.Run(t, "zfs", args...))
+}
+
 // use opens the volume: a device is in use by that alone.
 func (p *pools) use(t testing.TB, id zfs.VolumeID, at service.Place) (release func()) {
 	f, err := os.Open(at.Target)

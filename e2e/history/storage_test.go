@@ -1,6 +1,8 @@
 package history_test
 
 import (
+	"path"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,7 +41,26 @@ type storage interface {
 	Write(t testing.TB, id zfs.VolumeID, text string) error
 	Read(t testing.TB, id zfs.VolumeID) string
 	Property(t testing.TB, id zfs.VolumeID, name string) string
+	// properties returns those that can be modified of all volumes, by their IDs, as `zfs get -Hp` prints them.
+	properties(t testing.TB) map[string]map[string]string
 	ForeignSnapshot(t testing.TB, id zfs.VolumeID, name string)
+}
+
+// modifiable are the properties that histories modify.
+const modifiable = "compression,atime,refreservation"
+
+// parseProperties reads what `zfs get -H -o name,property,value` prints.
+func parseProperties(out string) map[string]map[string]string {
+	all := map[string]map[string]string{}
+	for line := range strings.Lines(out) {
+		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
+		id := path.Base(fields[0])
+		if all[id] == nil {
+			all[id] = map[string]string{}
+		}
+		all[id][fields[1]] = fields[2]
+	}
+	return all
 }
 
 // config returns what a driver with a store is made from.

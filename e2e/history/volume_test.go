@@ -202,7 +202,7 @@ func (h *history) modify() {
 		v.modified = map[string]string{}
 	}
 	maps.Copy(v.modified, mutable)
-	h.isModified(v)
+	h.areModified()
 }
 
 // delete deletes a volume. Its snapshots stay.

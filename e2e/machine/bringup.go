@@ -12,7 +12,7 @@ import (
 
 // clusterPatience bounds each wait while a cluster comes up; on an idle computer the
 // longest takes a minute.
-const clusterPatience = 10 * time.Minute
+const clusterPatience = 20 * time.Minute
 
 // startCluster starts Kubernetes on the machine and waits until pods run on it.
 func (i *Instance) startCluster(ctx context.Context) error {
@@ -34,7 +34,7 @@ func (i *Instance) bringUp(ctx context.Context) error {
 		work  func(ctx context.Context) error
 	}{
 		{"start etcd and the API server", func(ctx context.Context) error { return i.startPart(ctx, "control-plane") }},
-		{"wait for it and import images", func(ctx context.Context) error {
+		{"wait for it and start containerd", func(ctx context.Context) error {
 			images := make(chan error, 1)
 			go func() { images <- i.startPart(ctx, "images") }()
 			err := i.admit(ctx, clusterPatience)
@@ -44,8 +44,10 @@ func (i *Instance) bringUp(ctx context.Context) error {
 			if err := i.startPart(ctx, "node"); err != nil {
 				return err
 			}
+			if err := i.applyManifests(ctx); err != nil {
+				return err
+			}
 			return i.kubectlAll(ctx, [][]string{
-				{"apply", "--server-side", "--filename=" + Cluster{i.Hardware.Cluster}.manifests()},
 				{"wait", "--for=create", wait, node},
 				{"wait", "--for=condition=Ready", wait, node},
 			})
@@ -66,6 +68,23 @@ func (i *Instance) bringUp(ctx context.Context) error {
 		}
 	}
 	return i.startPart(ctx, "rest")
+}
+
+// applyManifests makes the objects the cluster begins with. On a busy computer a server that has just
+// begun does not answer all of it in time, and what was made is no obstacle to asking again.
+func (i *Instance) applyManifests(ctx context.Context) error {
+	for deadline := time.Now().Add(clusterPatience); ; {
+		err := i.kubectl(ctx, "apply", "--server-side", "--filename="+Cluster{i.Hardware.Cluster}.manifests())
+		if err == nil || ctx.Err() != nil || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-i.dead:
+			return errMachineEnded
+		case <-time.After(5 * time.Second):
+		}
+	}
 }
 
 // kubectlAll runs kubectl with one list of arguments after the other.

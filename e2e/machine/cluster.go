@@ -34,7 +34,7 @@ const (
 	// clusterDiskSize is what the guest sees; the file is sparse.
 	clusterDiskSize = "3G"
 	// clusterLayout is raised when [clusterBuilder.layOut] lays the same things out in another way.
-	clusterLayout = 2
+	clusterLayout = 3
 	// clusterSuite is the one whose packages the cluster is made of, and thus the machine's:
 	// the etcd of the one before is too old.
 	clusterSuite = "trixie"
@@ -79,7 +79,7 @@ func findCluster(ctx context.Context, cache Cache) (Cluster, error) {
 	}
 	delete(texts, clusterStart) // it is no part of the disk
 	texts["images"] = fmt.Sprintf("%+v", builder.images("", ""))
-	sum := key(clusterLayout, builder.kubernetes, builder.provisioner, builder.addons, texts, clusterPackages, imageRootArgs, clusterSuite, clusterDiskSize, clusterUsers, serverNames)
+	sum := key(clusterLayout, builder.kubernetes, builder.provisioner, builder.addons, texts, clusterPackages, imageRootArgs, clusterSuite, assetText("unpack.sh"), clusterDiskSize, clusterUsers, serverNames)
 	dir, err := cache.entry(ctx, "cluster-"+sum, func(ctx context.Context, dir string) error {
 		builder.dir = dir
 		return builder.build(ctx)
@@ -136,7 +136,11 @@ func (b *clusterBuilder) build(ctx context.Context) error {
 	latest := func() string { return strings.TrimSpace(lastLines(log, 1)) }
 	packages := filepath.Join(b.dir, "packages")
 	root := filepath.Join(b.dir, "root.tar")
+	images := filepath.Join(b.dir, "images.tar")
 	tree := filepath.Join(b.dir, "tree")
+	if err := os.Mkdir(tree, 0o755); err != nil {
+		return fmt.Errorf("make a folder for the disk: %w", err)
+	}
 	for _, part := range []struct {
 		title string
 		work  func(ctx context.Context) error
@@ -144,8 +148,9 @@ func (b *clusterBuilder) build(ctx context.Context) error {
 		{"fetch the cluster's packages", func(ctx context.Context) error { return b.unpack(ctx, packages, log) }},
 		{"make the root of its images", func(ctx context.Context) error { return b.imageRoot(ctx, root, log) }},
 		{"make its images", func(ctx context.Context) error {
-			return b.writeImages(ctx, filepath.Join(tree, "images.tar"), packages, root, log)
+			return b.writeImages(ctx, images, packages, root, log)
 		}},
+		{"unpack them", func(ctx context.Context) error { return b.unpackImages(ctx, tree, images, packages, log) }},
 		{"make its disk", func(ctx context.Context) error {
 			return errors.Join(b.layOut(ctx, tree, packages), b.keep(tree), b.makeDisk(ctx, tree, log))
 		}},
@@ -154,7 +159,7 @@ func (b *clusterBuilder) build(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(os.RemoveAll(packages), os.RemoveAll(tree), os.Remove(root))
+	return errors.Join(os.RemoveAll(packages), os.RemoveAll(tree), os.Remove(images), os.Remove(root))
 }
 
 // layOut puts everything but the images where the machine looks for it.

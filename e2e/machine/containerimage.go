@@ -95,9 +95,6 @@ func (b *clusterBuilder) imageRoot(ctx context.Context, archive, log string) err
 
 // writeImages makes one archive of all images.
 func (b *clusterBuilder) writeImages(ctx context.Context, archive, packages, root, log string) error {
-	if err := os.MkdirAll(filepath.Dir(archive), 0o755); err != nil {
-		return fmt.Errorf("make a folder for images: %w", err)
-	}
 	images := b.images(packages, root)
 	applets, err := capture(ctx, filepath.Join(packages, "usr/bin/busybox"), "--list")
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // bootTime is more than a machine needs to boot, or to go on where it was saved, on a busy computer.
-const bootTime = 5 * time.Minute
+const bootTime = 15 * time.Minute
 
 // errMachineEnded is the machine's end without having been asked: a kernel
 // panic, a poweroff inside, or a kill of QEMU.
@@ -216,7 +216,7 @@ func (i *Instance) resume(ctx context.Context, state string) error {
 	if err != nil || i.Hardware.Cluster == "" {
 		return err
 	}
-	return i.admit(ctx, time.Minute)
+	return i.admit(ctx, bootTime)
 }
 
 // listen notes the ports and makes the machine known to openInstance.

@@ -7,29 +7,32 @@ import (
 	"testing"
 )
 
-// classes makes the storage classes of these tests: "story", and "other" with properties of its own.
+// class returns the whole name of a class that classes made: they belong to no namespace, and tests run side by side.
+func (c *cluster) class(name string) string { return c.namespace + "-" + name }
+
+// classes makes the storage classes of a test: "plain", and "other" with properties of its own; and the snapshot class "plain".
 func (c *cluster) classes() {
 	c.Helper()
 	c.applyOnce(fmt.Sprintf(`apiVersion: storage.k8s.io/v1
 kind: StorageClass
-metadata: {name: story}
+metadata: {name: %[2]s}
 provisioner: %[1]s
 allowVolumeExpansion: true
 volumeBindingMode: WaitForFirstConsumer
 ---
 apiVersion: storage.k8s.io/v1
 kind: StorageClass
-metadata: {name: other}
+metadata: {name: %[3]s}
 provisioner: %[1]s
 parameters: {zfs.compression: gzip-1, zfs.copies: "2"}
 volumeBindingMode: WaitForFirstConsumer
 ---
 apiVersion: snapshot.storage.k8s.io/v1
 kind: VolumeSnapshotClass
-metadata: {name: story}
+metadata: {name: %[2]s}
 driver: %[1]s
 deletionPolicy: Delete
-`, driver))
+`, driver, c.class("plain"), c.class("other")))
 }
 
 // TestStory is what the driver is for: a volume is cloned, and what is done to one shows in none
@@ -37,11 +40,12 @@ deletionPolicy: Delete
 func TestStory(t *testing.T) {
 	for _, m := range modes {
 		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
 			c := newCluster(t, "story-"+strings.ToLower(m.name))
 			c.classes()
-			source := claim{"source", "story", "64Mi", m, ""}
-			clone := claim{"clone", "story", "64Mi", m, "PersistentVolumeClaim/source"}
-			second := claim{"second", "story", "96Mi", m, "PersistentVolumeClaim/clone"}
+			source := claim{"source", "plain", "64Mi", m, ""}
+			clone := claim{"clone", "plain", "64Mi", m, "PersistentVolumeClaim/source"}
+			second := claim{"second", "plain", "96Mi", m, "PersistentVolumeClaim/clone"}
 			c.make(source)
 			first := c.fill(source)
 
@@ -58,7 +62,7 @@ func TestStory(t *testing.T) {
 			c.size(second, 96)
 
 			c.apply("apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshot\nmetadata: {name: moment}\n" +
-				"spec: {volumeSnapshotClassName: story, source: {persistentVolumeClaimName: clone}}\n")
+				"spec: {volumeSnapshotClassName: " + c.class("plain") + ", source: {persistentVolumeClaimName: clone}}\n")
 			c.wait("volumesnapshot/moment", usable)
 			atMoment := ofClone
 			ofClone = c.fill(clone)
@@ -68,13 +72,13 @@ func TestStory(t *testing.T) {
 			c.remove(clone) // while its clone is in use and its snapshot lives
 			c.holds(second, ofSecond)
 
-			restored := claim{"restored", "story", "64Mi", m, "VolumeSnapshot/moment"}
+			restored := claim{"restored", "plain", "64Mi", m, "VolumeSnapshot/moment"}
 			c.make(restored)
 			c.kubectl("delete", "volumesnapshot", "moment", "--timeout="+patience.String())
 			c.holds(restored, atMoment)
 
 			// The other direction: the clone goes first.
-			third := claim{"third", "story", "64Mi", m, "PersistentVolumeClaim/restored"}
+			third := claim{"third", "plain", "64Mi", m, "PersistentVolumeClaim/restored"}
 			c.make(third)
 			c.holds(third, atMoment)
 			c.fill(third)
@@ -92,7 +96,7 @@ func (c *cluster) size(k claim, mib int64) {
 	c.Helper()
 	command := "blockdev --getsize64 /dev/data"
 	if k.mode.name == filesystem.name {
-		command = "echo $(($(df -k /data | tail -n 1 | awk '{print $2}') * 1024))"
+		command = "echo $(($(df -P -k /data | tail -n 1 | awk '{print $2}') * 1024))"
 	}
 	c.eventually(fmt.Sprintf("%s has %d MiB", k.name, mib), func() error {
 		got, err := strconv.ParseInt(c.exec(k, command), 10, 64)
@@ -113,32 +117,58 @@ func (c *cluster) grow(k claim, mib int64) {
 
 // TestOtherClass: a clone has the properties of its own class.
 func TestOtherClass(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "story-class")
 	c.classes()
-	source := claim{"source", "story", "64Mi", filesystem, ""}
+	source := claim{"source", "plain", "64Mi", filesystem, ""}
 	clone := claim{"clone", "other", "64Mi", filesystem, "PersistentVolumeClaim/source"}
 	c.make(source)
 	sum := c.fill(source)
 	c.make(clone)
 	c.holds(clone, sum)
+	for name, wanted := range map[string]string{"compression": "gzip-1", "copies": "2"} {
+		if got := c.property(clone, name); got != wanted {
+			t.Errorf("%s of the clone is %q, want %q", name, got, wanted)
+		}
+		if got := c.property(source, name); got == wanted {
+			t.Errorf("%s of the source is %q, as its clone's class has it", name, got)
+		}
+	}
+}
+
+// property returns a ZFS property of a claim's volume, as the driver's pod sees it.
+func (c *cluster) property(k claim, name string) string {
+	c.Helper()
+	volume := c.kubectl("get", "pvc", k.name, "-o", "jsonpath={.spec.volumeName}")
+	handle := c.kubectl("get", "pv", volume, "-o", "jsonpath={.spec.csi.volumeHandle}")
+	list := c.kubectl("--namespace="+release, "exec", "daemonset/"+release, "--", "zfs", "get", "-H", "-o", "name,value", "-t", "filesystem,volume", name)
+	for line := range strings.Lines(list) {
+		dataset, value, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		if strings.HasSuffix(dataset, "/"+handle) {
+			return value
+		}
+	}
+	c.Fatalf("no dataset of %s (%s) is among\n%s", k.name, handle, list)
+	return ""
 }
 
 // TestRefused: a claim that cannot be made of its source says why.
 func TestRefused(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, "story-refused")
 	c.classes()
-	source := claim{"source", "story", "64Mi", filesystem, ""}
+	source := claim{"source", "plain", "64Mi", filesystem, ""}
 	c.make(source)
 	const of = "PersistentVolumeClaim/source"
 	for _, test := range []struct {
 		claim
 		words string
 	}{
-		{claim{"smaller", "story", "32Mi", filesystem, of}, "size"},
-		{claim{"other-mode", "story", "64Mi", block, of}, "volume mode"},
-		{claim{"no-source", "story", "64Mi", filesystem, "PersistentVolumeClaim/absent"}, "absent"},
+		{claim{"smaller", "plain", "32Mi", filesystem, of}, "size"},
+		{claim{"other-mode", "plain", "64Mi", block, of}, "volume mode"},
+		{claim{"no-source", "plain", "64Mi", filesystem, "PersistentVolumeClaim/absent"}, "absent"},
 	} {
-		c.apply(test.yaml())
+		c.apply(c.yaml(test.claim))
 		c.startPod(test.name, test.claim)
 		c.told(test.name, test.words)
 	}

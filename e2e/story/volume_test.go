@@ -31,8 +31,8 @@ type claim struct {
 	source string
 }
 
-// yaml returns the object.
-func (k claim) yaml() string {
+// yaml returns the object, of a class of the namespace; see classes.
+func (c *cluster) yaml(k claim) string {
 	text := fmt.Sprintf(`apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: %s}
@@ -41,7 +41,7 @@ spec:
   volumeMode: %s
   accessModes: [ReadWriteOnce]
   resources: {requests: {storage: %s}}
-`, k.name, k.class, k.mode.name, k.size)
+`, k.name, c.class(k.class), k.mode.name, k.size)
 	if kind, name, found := strings.Cut(k.source, "/"); found {
 		group := ""
 		if kind == "VolumeSnapshot" {
@@ -79,7 +79,7 @@ spec:
 // make makes a claim and a pod of the same name that has its volume.
 func (c *cluster) make(k claim) {
 	c.Helper()
-	c.apply(k.yaml())
+	c.apply(c.yaml(k))
 	c.pod(k.name, k)
 }
 

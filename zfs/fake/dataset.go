@@ -204,6 +204,15 @@ func (s *Store) Device(ctx context.Context, volume zfs.Dataset) (string, error) 
 	return path, errors.Join(f.Truncate(d.size), f.Close())
 }
 
+// Owner implements zfs.Store. The volumes of a Store in memory have no devices.
+func (s *Store) Owner(ctx context.Context, device uint64) (zfs.VolumeID, error) {
+	if err := s.enter(ctx, "Owner", zfs.VolumeID{}); err != nil {
+		return zfs.VolumeID{}, err
+	}
+	defer s.mu.Unlock()
+	return zfs.VolumeID{}, fmt.Errorf("block device %x: %w", device, zfs.ErrNotFound)
+}
+
 // Close removes the files that Device made in a temporary folder.
 func (s *Store) Close() error {
 	s.mu.Lock()

@@ -103,6 +103,18 @@ func (b *backend) ForeignSnapshot(t testing.TB, id zfs.VolumeID, name string) {
 	b.locked(t, id, func(d *dataset) { take(d, &snapshot{name: name}) })
 }
 
+// ForeignSnapshotOfAll takes the name and no snapshot, which would be in nobody's way.
+func (b *backend) ForeignSnapshotOfAll(_ testing.TB, _ zfs.Dataset, name string) func() {
+	b.s.mu.Lock()
+	defer b.s.mu.Unlock()
+	b.s.entries[name] = entry{}
+	return func() {
+		b.s.mu.Lock()
+		defer b.s.mu.Unlock()
+		delete(b.s.entries, name)
+	}
+}
+
 // named returns a snapshot of d.
 func (d *dataset) named(t testing.TB, name string) *snapshot {
 	t.Helper()

@@ -1,9 +1,12 @@
 package storetest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
@@ -217,8 +220,20 @@ func testDevice(x *trial) {
 	if end, err := f.Seek(0, 2); err != nil || end != v.Size {
 		x.t.Errorf("device %s has %d bytes (%v), want %d", path, end, err, v.Size)
 	}
-	if err := f.Close(); err != nil {
+	var st unix.Stat_t
+	if err := errors.Join(unix.Fstat(int(f.Fd()), &st), f.Close()); err != nil {
 		x.t.Fatal(err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFBLK { // That of a Store in memory is a file.
+		imports := x.b.Export(x.t, x.otherParent().Pool())
+		if owner, err := x.store.Owner(x.t.Context(), st.Rdev); err != nil || owner != v.ID {
+			x.t.Errorf("device %s is that of volume %s (%v), want %s", path, owner, err, v.ID)
+		}
+		imports()
+	}
+	for _, device := range []uint64{0, unix.Mkdev(1, 3), st.Rdev ^ 1} {
+		_, err := x.store.Owner(x.t.Context(), device)
+		x.is(err, zfs.ErrNotFound)
 	}
 	x.delete("a")
 }

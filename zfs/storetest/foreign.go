@@ -88,6 +88,38 @@ func testForeignSnapshots(x *trial) {
 	})
 }
 
+// testSnapshotForeignOfAll has a backup tool's snapshot of a parent, whose name so is nobody's of the callers.
+func testSnapshotForeignOfAll(x *trial) {
+	x.create("a", x.spec(zfs.Filesystem))
+	x.create("b", x.spec(zfs.Filesystem))
+	x.take("s", "a")
+	x.delete("a")
+	for _, parent := range x.store.Parents() {
+		remove := x.b.ForeignSnapshotOfAll(x.t, parent, "daily")
+		x.unchanged(func() {
+			for _, id := range []string{"a@daily", "b@daily", "absent@daily"} {
+				_, err := x.store.GetSnapshot(x.t.Context(), snapshotID(x.t, id))
+				x.is(err, zfs.ErrNotFound, id)
+				_, err = x.store.Restore(x.t.Context(), volumeID(x.t, "r"), snapshotID(x.t, id), Plan(zfs.CloneSpec{Spec: x.spec(zfs.Filesystem)}))
+				x.is(err, zfs.ErrNotFound, id)
+				x.deleteSnapshot(id)
+			}
+			_, err := x.store.GetGroup(x.t.Context(), zfs.GroupIDFor("daily"))
+			x.is(err, zfs.ErrNotFound)
+			if err := x.store.DeleteGroup(x.t.Context(), zfs.GroupIDFor("daily")); err != nil {
+				x.t.Error(err)
+			}
+			_, err = x.store.Take(x.t.Context(), x.snapshotSpec("daily", "b"))
+			x.is(err, zfs.ErrExists)
+			x.lists("a@s")
+		})
+		remove()
+	}
+	x.take("daily", "b")
+	x.deleteSnapshot("a@s", "b@daily")
+	x.delete("b")
+}
+
 // testForeignDependents has clones, holds and children on a volume that are somebody's data.
 func testForeignDependents(x *trial) {
 	x.eachKind(func(x *trial, kind zfs.Kind) {

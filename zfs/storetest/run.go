@@ -33,6 +33,8 @@ type Backend interface {
 
 	// ForeignSnapshot takes a snapshot of a volume, as a backup tool would.
 	ForeignSnapshot(t testing.TB, id zfs.VolumeID, name string)
+	// ForeignSnapshotOfAll takes a snapshot of a parent and of all below it, as a backup tool would.
+	ForeignSnapshotOfAll(t testing.TB, parent zfs.Dataset, name string) (remove func())
 	// ForeignClone makes a clone of a volume's snapshot outside of the parents, and names it.
 	ForeignClone(t testing.TB, id zfs.VolumeID, snapshot string) (name string, remove func())
 	// ForeignDataset makes a dataset of a kind below a parent or a volume, and writes to it.
@@ -108,6 +110,7 @@ func cases() []testCase {
 		{"SnapshotNameAgain", testSnapshotNameAgain},
 		{"SnapshotQuiesce", testSnapshotQuiesce},
 		{"SnapshotForeign", testSnapshotForeign},
+		{"SnapshotForeignOfAll", testSnapshotForeignOfAll},
 		{"Restore", testRestore},
 		{"Tombstone", testTombstone},
 		{"Group", testGroup},

@@ -43,6 +43,14 @@ func (b *Backend) ForeignSnapshot(t testing.TB, id zfs.VolumeID, name string) {
 	Run(t, "zfs", "snapshot", b.snapshot(t, id, name))
 }
 
+// ForeignSnapshotOfAll implements storetest.Backend.
+func (b *Backend) ForeignSnapshotOfAll(t testing.TB, parent zfs.Dataset, name string) (remove func()) {
+	t.Helper()
+	all := parent.String() + "@" + name
+	Run(t, "zfs", "snapshot", "-r", all)
+	return once(t, func() { Run(t, "zfs", "destroy", "-r", all) })
+}
+
 // ForeignClone implements storetest.Backend.
 func (b *Backend) ForeignClone(t testing.TB, id zfs.VolumeID, snapshot string) (name string, remove func()) {
 	t.Helper()

@@ -79,6 +79,7 @@ property)
 	set -- "$1" $(of "$2")
 	zfs get -H -p -o value "$1" "$2"
 	;;
+properties) zfs get -H -p -d 1 -t filesystem,volume -o name,property,value "$1" $parents ;;
 snapshot) # by somebody else
 	set -- "$1" $(of "$2")
 	zfs snapshot "$2@$1"

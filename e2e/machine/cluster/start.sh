@@ -37,9 +37,15 @@ control-plane)
 		--service-account-key-file=$etc/pki/service-account.key --service-account-signing-key-file=$etc/pki/service-account.key
 	;;
 images)
+	# They are unpacked already; what is large of them stays on the other disk.
+	cp -a /opt/cluster/containerd /var/lib/
+	layers=/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots
+	blobs=/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256
+	mkdir -p "$layers" "$blobs"
+	ln -s /opt/cluster/layers/* "$layers"/
+	ln -s /opt/cluster/blobs/sha256/* "$blobs"/
 	unit containerd notify --config=$etc/containerd.toml
-	echo "import the images" >/dev/console
-	ctr -n k8s.io images import /opt/cluster/images.tar >/dev/null
+	[ "$(ctr -n k8s.io images list -q | wc -l)" -gt 0 ]
 	;;
 node)
 	unit kube-controller-manager exec --kubeconfig=$etc/kube-controller-manager.kubeconfig --leader-elect=false \
@@ -52,14 +58,8 @@ node)
 	unit kube-proxy exec --config=$etc/kube-proxy.yaml --hostname-override="$(hostname)"
 	;;
 rest)
-	# What is saved is the memory that holds something: of the files read so far keep those in
-	# use, and leave zeros where the others were.
+	# The files that were read stay in the saved memory: the next pods need them too.
 	sync
-	echo 1 >/proc/sys/vm/drop_caches
-	free=$(awk '$1 == "MemFree:" { print int($2 / 1024) - 300 }' /proc/meminfo)
-	mount -t tmpfs -o size=100% zeros /mnt
-	dd if=/dev/zero of=/mnt/zeros bs=1M count="$free" 2>/dev/null
-	umount /mnt
 	fstrim / || true
 	;;
 esac
