@@ -70,8 +70,8 @@ type reply struct {
 	What  string `json:"what"`
 	// Taken is the snapshot that lookAndTake took; empty for none.
 	Taken string `json:"taken"`
-	// Created is when snapshots were taken, in seconds since 1970.
-	Created int64 `json:"created"`
+	// Created is when each snapshot was taken, in seconds since 1970, by its number in the request from 1 on.
+	Created map[int]int64 `json:"created"`
 }
 
 // err returns why the request was not met; nil if it was.

@@ -43,7 +43,7 @@ func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error
 	}
 	out := make([]*Snapshot, len(volumes))
 	for i, v := range volumes {
-		out[i] = spec.made(v, leaf, created)
+		out[i] = spec.made(v, leaf, created[i+1])
 	}
 	return out, nil
 }
@@ -187,8 +187,8 @@ func (l *Local) setAside(ctx context.Context, name string) error {
 	return l.zfs(ctx, name, "rename", name, dataset+"@"+l.snapshotName(kindDeleted))
 }
 
-// take takes the snapshots and what stands for their name, and returns when they were taken, by ZFS's clock.
-func (l *Local) take(ctx context.Context, spec SnapshotSpec, leaf string, volumes []*Volume, sources []source) (created time.Time, err error) {
+// take takes what stands for the name of the snapshots, and them, and returns when each was taken, by ZFS's clock.
+func (l *Local) take(ctx context.Context, spec SnapshotSpec, leaf string, volumes []*Volume, sources []source) (created []time.Time, err error) {
 	properties := map[string]string{propSnapshot: escape(spec.Name), propSources: formatSources(sources)}
 	if spec.Group {
 		properties[propGroup] = "yes"
@@ -224,18 +224,22 @@ func (l *Local) take(ctx context.Context, spec SnapshotSpec, leaf string, volume
 }
 
 // snapshots takes snapshots of datasets in one pool, all or none, at one moment and with the same
-// properties. It returns when that was, by ZFS's clock, to the second. Errors: ErrNotFound, ErrExists, ErrNoSpace,
+// properties. It returns when each was taken, by ZFS's clock, to the second: the clock goes on while they are. Errors: ErrNotFound, ErrExists, ErrNoSpace,
 // ErrReadOnly, ErrUnavailable.
-func (l *Local) snapshots(ctx context.Context, properties map[string]string, names ...string) (time.Time, error) {
+func (l *Local) snapshots(ctx context.Context, properties map[string]string, names ...string) ([]time.Time, error) {
 	pool := pool(names[0])
 	r, err := l.programs[pool].take.do(context.WithoutCancel(ctx), "take("+luaList(names...)+","+luaMap(properties)+")")
 	if err == nil {
 		err = r.err()
 	}
 	if err != nil {
-		return time.Time{}, fmt.Errorf("zfs snapshot: %w", err)
+		return nil, fmt.Errorf("zfs snapshot: %w", err)
 	}
-	return time.Unix(r.Created, 0), nil
+	created := make([]time.Time, len(names))
+	for i := range names {
+		created[i] = time.Unix(r.Created[i+1], 0)
+	}
+	return created, nil
 }
 
 // sameIDs tells whether two lists name the same volumes.

@@ -4,8 +4,8 @@
 -- ZFS takes no second snapshot of a dataset in one transaction group; who asks for it comes again.
 local AGAIN = 11
 
--- take takes all of the snapshots or none, and gives each the properties. It returns when they
--- were taken, in seconds, or the error number and the snapshot that could not be taken.
+-- take takes all of the snapshots or none, and gives each the properties. It returns when each
+-- was taken, in seconds, or the error number and the snapshot that could not be taken.
 local function take(names, properties)
   local errno, taken = 0, {}
   for _, name in ipairs(names) do
@@ -25,7 +25,11 @@ local function take(names, properties)
       return {errno = errno, what = name}
     end
   end
-  return {errno = 0, created = zfs.get_prop(names[1], "creation")}
+  local created = {}
+  for i, name in ipairs(names) do
+    created[i] = zfs.get_prop(name, "creation")
+  end
+  return {errno = 0, created = created}
 end
 
 -- own returns a user property's value when it was set on the dataset itself.
