@@ -33,11 +33,15 @@ func (s *Store) Clone(ctx context.Context, id, source zfs.VolumeID, plan zfs.Pla
 		return nil, err
 	}
 	src, err := s.source(source)
+	var seen *zfs.Volume
+	if err == nil {
+		seen = src.volume()
+	}
 	s.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	spec, err := plan(src.volume())
+	spec, err := plan(seen)
 	if err != nil {
 		return nil, err
 	}
