@@ -52,14 +52,14 @@ func (l *Local) markAll(pool string) {
 					err = r.err()
 				}
 				if err != nil {
-					l.log.WarnContext(ctx, "the snapshot of a clone cannot be marked for removal; the next sweep does it", "error", err)
+					l.log.WarnContext(ctx, "the snapshot of a clone cannot be marked for removal; the next start does it", "error", err)
 				}
 			})
 		}
 		wait.Wait()
 	}
 	if err != nil {
-		l.log.WarnContext(ctx, "snapshots of clones cannot be marked for removal; the next sweep does it", "snapshots", len(calls), "error", err)
+		l.log.WarnContext(ctx, "snapshots of clones cannot be marked for removal; the next start does it", "snapshots", len(calls), "error", err)
 		return
 	}
 	l.log.DebugContext(ctx, "snapshots of clones marked for removal", "pool", pool, "snapshots", len(calls))

@@ -147,9 +147,11 @@ func (s *stack) untilDone(k kind, op operation, end func(), counts func(zfs.Comm
 	}
 }
 
-// whole returns all that there is below the parents, and what can change of it.
+// whole returns all that there is below the parents, and what can change of it, as soon as what
+// answered calls have left to do is done.
 func (s *stack) whole() string {
 	s.Helper()
+	s.eventually("the snapshots of clones are marked for removal", s.marked)
 	args := []string{"get", "-Hpr", "-t", "all", "-o", "name,property,value", "origin,defer_destroy,refquota,volsize,refreservation,compression"}
 	for _, p := range s.parents {
 		args = append(args, p.String())

@@ -2,9 +2,11 @@ package csi_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -37,7 +39,7 @@ func serveUntilKilled(config string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	r := &runner{Runner: zfs.Exec{Log: log}}
 	r.at(func(c zfs.Command) error {
-		if c.Args[0] == "snapshot" {
+		if takes(c) {
 			fmt.Println(atRest)
 			select {}
 		}
@@ -52,6 +54,17 @@ func serveUntilKilled(config string) error {
 		return err
 	}
 	return d.Serve(context.Background(), filepath.Join(dir, "apart.sock"))
+}
+
+// takes tells whether a command is the program that takes a snapshot of what is at rest.
+func takes(c zfs.Command) bool {
+	text, ok := c.Stdin.(io.ReadSeeker)
+	if !ok {
+		return false
+	}
+	program, err := io.ReadAll(text)
+	_, again := text.Seek(0, io.SeekStart)
+	return err == nil && again == nil && bytes.Contains(program, []byte(`return {take({"`))
 }
 
 // apart starts such a driver, and returns its clients, a function that waits until it has brought a filesystem to
