@@ -68,19 +68,20 @@ func (a Attributes) properties() ([]string, error) {
 		{propParameters, escape(a.Parameters)},
 		{propLabels, formatLabels(a.Labels)},
 	} {
+		if err := checkLength(p.name, p.value); err != nil {
+			return nil, err
+		}
 		if p.value != "" {
 			out = append(out, p.name+"="+p.value)
 		}
 	}
-	return out, checkLengths(out)
+	return out, nil
 }
 
-// checkLengths returns ErrInvalid for a property that is longer than ZFS keeps.
-func checkLengths(properties []string) error {
-	for _, p := range properties {
-		if name, value, _ := strings.Cut(p, "="); len(value) > maxPropertyValue {
-			return fmt.Errorf("value of %s is %d bytes, more than the %d that ZFS keeps: %w", name, len(value), maxPropertyValue, ErrInvalid)
-		}
+// checkLength returns ErrInvalid for a property that is longer than ZFS keeps.
+func checkLength(name, value string) error {
+	if len(value) > maxPropertyValue {
+		return fmt.Errorf("value of %s is %d bytes, more than the %d that ZFS keeps: %w", name, len(value), maxPropertyValue, ErrInvalid)
 	}
 	return nil
 }

@@ -35,32 +35,11 @@ func (l *Local) Clone(ctx context.Context, id, source VolumeID, plan Plan) (*Vol
 }
 
 // findAndTake is find for the target and the source of a clone, of which it takes the snapshot at once
-// where it can; else taken is empty. Where the parents are in several pools it cannot: a target that is in
-// one of them is not seen in the other.
+// where it can; else taken is empty.
 func (l *Local) findAndTake(ctx context.Context, id, source VolumeID) (f *findings, taken string, err error) {
-	if len(l.pools()) > 1 {
-		f, err = l.find(ctx, id, source)
-		return f, "", err
-	}
-	f, err = l.survey(below(id, source), func(f *findings, names map[string][]string) error {
-		pool, leaf := l.pools()[0], l.snapshotName(kindClone)
-		var targets, sources []string
-		for _, p := range l.parents {
-			targets, sources = append(targets, p.volume(id).name), append(sources, p.volume(source).name)
-		}
-		r, err := l.programs[pool].take.do(context.WithoutCancel(ctx), fmt.Sprintf("lookAndTake(%s,%s,%s,%s,%s,%s,%s)",
-			luaList(names[pool]...), l.luaParents(pool), luaString(l.driver), luaList(targets...), luaList(sources...),
-			luaString(leaf), luaMap(map[string]string{propKind: leaf, propFor: id.id})))
-		f.rows, taken = map[string]row{}, r.Taken
-		if err == nil {
-			err = f.take(r.Text)
-		}
-		if err != nil {
-			err = f.askOrGet(ctx, names)
-		}
-		return err
-	})
-	return f, taken, err
+	leaf := l.snapshotName(kindClone)
+	f, r, err := l.lookAndTake(ctx, below(id, source), below(id), []VolumeID{source}, leaf, map[string]string{propKind: leaf, propFor: id.id}, false)
+	return f, r.Taken, err
 }
 
 // cloneFound makes a clone of what was found. It returns the snapshot too that it is made of: taken, unless

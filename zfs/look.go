@@ -82,6 +82,51 @@ func (f *findings) ask(ctx context.Context, names map[string][]string, ofParents
 	return nil
 }
 
+// lookAndTake is look, and takes snapshots of volumes at once, with that leaf, where nothing is in the way: none of what absent names for
+// each parent is there, and no volume has to be brought to rest. Else the reply's Taken is empty. With an entry they are a
+// caller's, and one of the parent is taken with them, the first. Where the parents are in several pools it only looks: what
+// is in one of them is not seen in the other.
+func (l *Local) lookAndTake(ctx context.Context, below, absent func(parent Dataset) []string, ids []VolumeID,
+	leaf string, properties map[string]string, entry bool,
+) (f *findings, r reply, err error) {
+	if len(l.pools()) > 1 {
+		f, err = l.look(ctx, below)
+		return f, reply{}, err
+	}
+	f, err = l.survey(below, func(f *findings, names map[string][]string) error {
+		pool := l.pools()[0]
+		r, err = l.programs[pool].take.do(context.WithoutCancel(ctx), fmt.Sprintf("lookAndTake(%s,%s,%s,%s,%s,%s,%s,%t)",
+			luaList(names[pool]...), l.luaParents(pool), luaString(l.driver), luaList(l.below(absent)...), l.luaVolumes(ids),
+			luaString(leaf), luaMap(properties), entry))
+		if err == nil {
+			f.rows = map[string]row{}
+			err = f.take(r.Text)
+		}
+		if err != nil {
+			err = f.askOrGet(ctx, names)
+		}
+		return err
+	})
+	return f, r, err
+}
+
+// below returns all that a function names for the parents.
+func (l *Local) below(names func(parent Dataset) []string) (out []string) {
+	for _, p := range l.parents {
+		out = append(out, names(p)...)
+	}
+	return out
+}
+
+// luaVolumes returns a list of Lua with the ID of each volume and the places where it can be.
+func (l *Local) luaVolumes(ids []VolumeID) string {
+	var out []string
+	for _, id := range ids {
+		out = append(out, "{id="+luaString(id.id)+",places="+luaList(l.below(below(id))...)+"}")
+	}
+	return "{" + strings.Join(out, ",") + "}"
+}
+
 // luaParents returns a table of Lua with the parents in a pool for keys.
 func (l *Local) luaParents(pool string) string {
 	parents := map[string]string{}

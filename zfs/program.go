@@ -68,7 +68,7 @@ type reply struct {
 	// Errno is 0, or says why What could not be done.
 	Errno int    `json:"errno"`
 	What  string `json:"what"`
-	// Taken is the snapshot that lookAndTake took; empty for none.
+	// Taken is the snapshot that lookAndTake took, the last of them; empty for none.
 	Taken string `json:"taken"`
 	// Created is when each snapshot was taken, in seconds since 1970, by its number in the request from 1 on.
 	Created map[int]int64 `json:"created"`

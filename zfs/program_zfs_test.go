@@ -170,3 +170,70 @@ func TestMark(t *testing.T) {
 		}
 	}
 }
+
+// TestLookAndTake: snapshots are taken by the program that looks, and remember of their sources what formatSources tells. Where
+// something is in the way it takes none.
+func TestLookAndTake(t *testing.T) {
+	store, shell := newProgramPool(t)
+	parent := store.parents[0]
+	for _, id := range []string{"one", "two"} {
+		shell("zfs create -o mountpoint=none -o refquota=10m -o zfs-csi:volume=" + id + " " + parent.name + "/" + id)
+	}
+	shell("zfs create -s -V 16m -o zfs-csi:volume=block " + parent.name + "/block 2>/dev/null")
+	for _, c := range []struct {
+		leaf    string
+		absent  string
+		volumes []string
+		taken   bool
+	}{
+		{"a", "nothing", []string{"one", "block", "two"}, true},
+		{"b", "one", []string{"two"}, false},
+		{"c", "nothing", []string{"one", "z"}, false}, // It has a filesystem.
+		{"d", "nothing", []string{"one", "absent"}, false},
+		{"a", "nothing", []string{"one"}, false},
+	} {
+		var ids []VolumeID
+		for _, v := range c.volumes {
+			ids = append(ids, VolumeID{v})
+		}
+		absent := func(p Dataset) []string { return []string{p.name + "/" + c.absent} }
+		before := shell("zfs list -Ho name -t snapshot")
+		f, r, err := store.lookAndTake(t.Context(), below(ids...), absent, ids, c.leaf, map[string]string{propSnapshot: c.leaf}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !c.taken {
+			if after := shell("zfs list -Ho name -t snapshot"); r.Taken != "" || after != before {
+				t.Errorf("%v: it took %q; there were\n%sand are\n%s", c, r.Taken, before, after)
+			}
+			continue
+		}
+		_, sources, err := f.sources(ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range append([]string{parent.name}, f.store.below(below(ids...))...) {
+			if got := strings.TrimSpace(shell("zfs get -Hpo value " + propSources + " " + name + "@" + c.leaf)); got != formatSources(sources) {
+				t.Errorf("%s@%s is of %q, want %q", name, c.leaf, got, formatSources(sources))
+			}
+		}
+		if len(r.Created) != 1+len(ids) || r.Created[1] == 0 {
+			t.Errorf("they were taken %v", r.Created)
+		}
+	}
+}
+
+// TestUnsigned: the numbers of ZFS are written as ZFS does.
+func TestUnsigned(t *testing.T) {
+	store, _ := newProgramPool(t)
+	for _, n := range []uint64{0, 1, 1<<63 - 1, 1 << 63, 1<<63 + 1, 9999999999999999999, 10000000000000000000, 1<<64 - 1} {
+		var got string
+		text := lookFunctions + takeFunctions + fmt.Sprintf("return unsigned(%d - %d)", int64(n)/2, int64(n)/2-int64(n)) //nolint:gosec // As Lua has it.
+		if err := store.execute(t.Context(), store.parents[0].Pool(), true, text, &got); err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprint(n); got != want {
+			t.Errorf("unsigned(%s) is %s", want, got)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package zfs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,13 +18,19 @@ import (
 // Take implements Store.
 func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error) {
 	leaf := snapshotLeaf(spec.Name)
-	f, err := l.look(ctx, func(parent Dataset) []string {
-		names := []string{parent.name + "@" + leaf}
+	entry := func(parent Dataset) []string { return []string{parent.name + "@" + leaf} }
+	names := func(parent Dataset) []string {
+		names := entry(parent)
 		for _, id := range spec.Sources {
 			names = append(names, parent.volume(id).name, parent.volume(id).name+"@"+leaf)
 		}
 		return names
-	})
+	}
+	properties, err := spec.properties()
+	if err != nil {
+		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
+	}
+	f, at, err := l.lookAndTake(ctx, names, entry, spec.Sources, leaf, properties, true)
 	if err != nil {
 		return nil, err
 	}
@@ -31,19 +38,18 @@ func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error
 		return existing, err
 	}
 	volumes, sources, err := f.sources(spec.Sources)
-	if err != nil {
-		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
+	switch {
+	case err != nil && at.Taken != "":
+		err = errors.Join(err, l.undoTake(context.WithoutCancel(ctx), leaf, spec.Sources[0], spec.Group))
+	case err == nil && at.Taken == "":
+		at.Created, err = l.take(ctx, f, spec, leaf, properties, volumes, sources)
 	}
-	if err := l.clearNames(ctx, f, volumes, leaf); err != nil {
-		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
-	}
-	created, err := l.take(ctx, spec, leaf, volumes, sources)
 	if err != nil {
 		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
 	}
 	out := make([]*Snapshot, len(volumes))
 	for i, v := range volumes {
-		out[i] = spec.made(v, leaf, created[i+1])
+		out[i] = spec.made(v, leaf, time.Unix(at.Created[i+2], 0)) // The first is the parent's.
 	}
 	return out, nil
 }
@@ -187,32 +193,35 @@ func (l *Local) setAside(ctx context.Context, name string) error {
 	return l.zfs(ctx, name, "rename", name, dataset+"@"+l.snapshotName(kindDeleted))
 }
 
-// take takes what stands for the name of the snapshots, and them, and returns when each was taken, by ZFS's clock.
-func (l *Local) take(ctx context.Context, spec SnapshotSpec, leaf string, volumes []*Volume, sources []source) (created []time.Time, err error) {
-	properties := map[string]string{propSnapshot: escape(spec.Name), propSources: formatSources(sources)}
-	if spec.Group {
+// properties returns those of the snapshots but for what they are of.
+func (s SnapshotSpec) properties() (map[string]string, error) {
+	labels := formatLabels(s.Labels)
+	properties := map[string]string{propSnapshot: escape(s.Name)}
+	if s.Group {
 		properties[propGroup] = "yes"
 	}
-	if labels := formatLabels(spec.Labels); labels != "" {
+	if labels != "" {
 		properties[propLabels] = labels
 	}
-	var pairs []string
-	for name, value := range properties {
-		pairs = append(pairs, name+"="+value)
+	return properties, cmp.Or(checkLength(propSnapshot, properties[propSnapshot]), checkLength(propLabels, labels))
+}
+
+// take takes what stands for the name of the snapshots, and them, where that could not be done at once. It returns when each was taken.
+func (l *Local) take(ctx context.Context, f *findings, spec SnapshotSpec, leaf string, properties map[string]string, volumes []*Volume, sources []source,
+) (created map[int]int64, err error) {
+	properties[propSources] = formatSources(sources)
+	if err := checkLength(propSources, properties[propSources]); err != nil {
+		return nil, err
 	}
-	if err := checkLengths(pairs); err != nil {
-		return created, err
+	if err := l.clearNames(ctx, f, volumes, leaf); err != nil {
+		return nil, err
 	}
 	names := []string{volumes[0].Parent.name + "@" + leaf}
 	for _, v := range volumes {
 		names = append(names, v.Dataset.name+"@"+leaf)
 	}
-	rest := func() (func() error, error) { return spec.Quiesce(volumes) }
-	if spec.Quiesce == nil {
-		rest = nil
-	}
 	var taken bool
-	err = atRest(rest, func() error {
+	err = atRest(func() (func() error, error) { return spec.Rest(volumes) }, func() error {
 		created, err = l.snapshots(ctx, properties, names...)
 		taken = err == nil
 		return err
@@ -224,22 +233,17 @@ func (l *Local) take(ctx context.Context, spec SnapshotSpec, leaf string, volume
 }
 
 // snapshots takes snapshots of datasets in one pool, all or none, at one moment and with the same
-// properties. It returns when each was taken, by ZFS's clock, to the second: the clock goes on while they are. Errors: ErrNotFound, ErrExists, ErrNoSpace,
-// ErrReadOnly, ErrUnavailable.
-func (l *Local) snapshots(ctx context.Context, properties map[string]string, names ...string) ([]time.Time, error) {
-	pool := pool(names[0])
-	r, err := l.programs[pool].take.do(context.WithoutCancel(ctx), "take("+luaList(names...)+","+luaMap(properties)+")")
+// properties. It returns when each was taken, by its number from 1 on, in seconds since 1970 by ZFS's clock, which goes on while they are.
+// Errors: ErrNotFound, ErrExists, ErrNoSpace, ErrReadOnly, ErrUnavailable.
+func (l *Local) snapshots(ctx context.Context, properties map[string]string, names ...string) (created map[int]int64, err error) {
+	r, err := l.programs[pool(names[0])].take.do(context.WithoutCancel(ctx), "take("+luaList(names...)+","+luaMap(properties)+")")
 	if err == nil {
 		err = r.err()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("zfs snapshot: %w", err)
 	}
-	created := make([]time.Time, len(names))
-	for i := range names {
-		created[i] = time.Unix(r.Created[i+1], 0)
-	}
-	return created, nil
+	return r.Created, nil
 }
 
 // sameIDs tells whether two lists name the same volumes.

@@ -38,14 +38,33 @@ local function own(dataset, property)
   return source == dataset and value or nil
 end
 
--- lookAndTake looks, and takes the snapshot that a clone is to be made of at once where nothing is in
--- the way: the parents are marked, no target is there, and the source is a volume that need not be
--- brought to rest. "taken" then is the snapshot; where there is none the caller sees why.
+-- unsigned writes a number that ZFS has without a sign, and Lua with one.
+local function unsigned(n)
+  if n >= 0 then
+    return tostring(n)
+  end
+  n = n + 9223372036854775807 + 1 -- Now without the 9223372036854775808 of the highest bit.
+  local low = n % 1000000000 + 854775808
+  return tostring(n / 1000000000 + low / 1000000000 + 9223372036) .. string.format("%09d", low % 1000000000)
+end
+
+-- source tells of a volume what its snapshots remember, as formatSources does.
+local function source(dataset, id)
+  local size = zfs.get_prop(dataset, zfs.get_prop(dataset, "type") == "volume" and "volsize" or "refquota")
+  return unsigned(zfs.get_prop(dataset, "guid")) .. ":" .. tostring(size) .. ":-:" .. id
+end
+
+-- lookAndTake looks, and takes snapshots with that leaf of volumes at once where nothing is in
+-- the way: the parents are marked, nothing of what has to be absent is there, and all the volumes are, and need not be
+-- brought to rest. A volume is its id and the places where it can be. With an entry, a snapshot of the first one's parent, all are
+-- a caller's, and remember their sources. "taken" then is the last one; where there is none the caller sees why.
 local done = {}
-local function lookAndTake(names, parents, driver, targets, sources, leaf, properties)
-  for _, source in ipairs(sources) do
-    if done[source] then
-      return {errno = AGAIN}
+local function lookAndTake(names, parents, driver, absent, volumes, leaf, properties, entry)
+  for _, volume in ipairs(volumes) do
+    for _, place in ipairs(volume.places) do
+      if done[place] then
+        return {errno = AGAIN}
+      end
     end
   end
   local answer = look(names, parents, {})
@@ -54,25 +73,39 @@ local function lookAndTake(names, parents, driver, targets, sources, leaf, prope
       return answer
     end
   end
-  for _, target in ipairs(targets) do
-    if zfs.exists(target) then
+  for _, name in ipairs(absent) do
+    if zfs.exists(name) then
       return answer
     end
   end
-  for _, source in ipairs(sources) do
-    if zfs.exists(source) then
-      if own(source, "zfs-csi:volume") == nil or own(source, "zfs-csi:deleted") ~= nil or own(source, "zfs-csi:fstype") ~= nil then
-        return answer
+  local snapshots, sources = {}, {}
+  for _, volume in ipairs(volumes) do
+    local dataset
+    for _, place in ipairs(volume.places) do
+      if dataset == nil and zfs.exists(place) then
+        dataset = place
       end
-      local errno = take({source .. "@" .. leaf}, properties).errno
-      done[source] = true
-      if errno == AGAIN then
-        return {errno = AGAIN}
-      elseif errno == 0 then
-        answer.taken = source .. "@" .. leaf
-      end
+    end
+    if dataset == nil or own(dataset, "zfs-csi:volume") == nil or own(dataset, "zfs-csi:deleted") ~= nil
+      or own(dataset, "zfs-csi:fstype") ~= nil or zfs.exists(dataset .. "@" .. leaf) then
       return answer
     end
+    if entry and #snapshots == 0 then
+      snapshots[1] = string.match(dataset, "^(.*)/") .. "@" .. leaf
+    end
+    snapshots[#snapshots + 1] = dataset .. "@" .. leaf
+    sources[#sources + 1] = source(dataset, volume.id)
+    done[dataset] = true
+  end
+  if entry then
+    properties["zfs-csi:sources"] = table.concat(sources, " ")
+  end
+  local result = take(snapshots, properties)
+  if result.errno == AGAIN then
+    return {errno = AGAIN}
+  elseif result.errno == 0 then
+    answer.taken = snapshots[#snapshots]
+    answer.created = result.created
   end
   return answer
 end

@@ -1,5 +1,7 @@
 package zfs
 
+import "slices"
+
 // Kind tells the two kinds of volumes apart.
 type Kind int
 
@@ -93,9 +95,17 @@ type SnapshotSpec struct {
 	Sources []VolumeID
 	// Labels are names the orchestrator gave it.
 	Labels map[string]string
-	// Quiesce, when not nil, is called just before the snapshots are taken, and the function
-	// it returns just after, so that filesystems on zvols are at rest.
+	// Quiesce, when not nil and when there are filesystems on zvols, is called just before the snapshots are taken, and the function
+	// it returns just after, so that these are at rest.
 	Quiesce func(sources []*Volume) (release func() error, err error)
+}
+
+// Rest brings the filesystems on zvols to rest, where there are some.
+func (s SnapshotSpec) Rest(sources []*Volume) (release func() error, err error) {
+	if s.Quiesce == nil || !slices.ContainsFunc(sources, func(v *Volume) bool { return v.FSType != "" }) {
+		return func() error { return nil }, nil
+	}
+	return s.Quiesce(sources)
 }
 
 // Plan returns what a clone of source is to be.

@@ -30,11 +30,9 @@ func (s *Store) Take(ctx context.Context, spec zfs.SnapshotSpec) ([]*zfs.Snapsho
 	if existing != nil || err != nil {
 		return existing, err
 	}
-	release := func() error { return nil }
-	if spec.Quiesce != nil {
-		if release, err = spec.Quiesce(volumes); err != nil {
-			return nil, fmt.Errorf("take snapshot %s: bring the filesystem to rest: %w", spec.Name, err)
-		}
+	release, err := spec.Rest(volumes)
+	if err != nil {
+		return nil, fmt.Errorf("take snapshot %s: bring the filesystem to rest: %w", spec.Name, err)
 	}
 	s.mu.Lock()
 	taken, err := s.take(spec)
