@@ -75,6 +75,11 @@ func (f *findings) ask(ctx context.Context, names map[string][]string, ofParents
 	f.rows = map[string]row{}
 	for range names {
 		a := <-answers
+		if errors.Is(a.err, ErrUnavailable) {
+			// ZFS has more to answer from than it tells: up to OpenZFS 2.1 a suspended pool with failmode=continue is ONLINE.
+			f.failPool(a.pool, a.err)
+			continue
+		}
 		if err := cmp.Or(a.err, f.take(a.Text)); err != nil {
 			return fmt.Errorf("pool %s: %w", a.pool, err)
 		}
@@ -125,6 +130,15 @@ func (l *Local) luaVolumes(ids []VolumeID) string {
 		out = append(out, "{id="+luaString(id.id)+",places="+luaList(l.below(below(id))...)+"}")
 	}
 	return "{" + strings.Join(out, ",") + "}"
+}
+
+// failPool has all parents in a pool fail.
+func (f *findings) failPool(pool string, err error) {
+	for _, p := range f.store.parents {
+		if p.Pool() == pool && f.fault[p] == nil {
+			f.fail(p, err)
+		}
+	}
 }
 
 // luaParents returns a table of Lua with the parents in a pool for keys.
