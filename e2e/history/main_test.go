@@ -15,7 +15,7 @@ import (
 	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
 )
 
-var stepsFlag = flag.Int("steps", 20, "how many steps there are in all on real ZFS")
+var stepsFlag = flag.Int("steps", 200, "how many steps there are in all on real ZFS")
 
 const (
 	// stepsOfHistory is how many steps a history has on the average, before all is deleted.
