@@ -78,7 +78,7 @@ func (s *stack) crash(k kind, m mortality, n int, after, repeated bool) bool {
 	}
 	s.swept()
 	// What was cloned before is no command of the call.
-	s.eventually("the snapshots of clones are marked for removal", s.marked)
+	s.settle()
 	died := s.dieAt(n, after)
 	err := m.call(s.ctx(), s, k)
 	s.runner.wrap(nil)

@@ -20,6 +20,7 @@ import (
 // unchanged checks that f changes nothing in the pools.
 func (s *stack) unchanged(f func()) {
 	s.Helper()
+	s.settle()
 	before := s.pool()
 	f()
 	if after := s.pool(); after != before {

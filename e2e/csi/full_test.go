@@ -151,7 +151,7 @@ func (s *stack) untilDone(k kind, op operation, end func(), counts func(zfs.Comm
 // answered calls have left to do is done.
 func (s *stack) whole() string {
 	s.Helper()
-	s.eventually("the snapshots of clones are marked for removal", s.marked)
+	s.settle()
 	args := []string{"get", "-Hpr", "-t", "all", "-o", "name,property,value", "origin,defer_destroy,refquota,volsize,refreservation,compression"}
 	for _, p := range s.parents {
 		args = append(args, p.String())

@@ -191,8 +191,8 @@ func TestPoolReplaced(t *testing.T) {
 func TestPoolReadOnly(t *testing.T) {
 	s := newStackOn(t, 1)
 	s.family(dataset)
+	before := s.whole() // With the marks that no later process could make.
 	writable := s.pools[0].ReadOnly(t)
-	before := s.whole()
 	for _, op := range operations() {
 		s.code(op.call(s.soon(), s, dataset), codes.Unavailable, "read-only")
 	}

@@ -234,6 +234,12 @@ func (s *stack) marked() error {
 	return nil
 }
 
+// settle waits until the driver has done what answered calls have left to do.
+func (s *stack) settle() {
+	s.Helper()
+	s.eventually("the snapshots of clones are marked for removal", s.marked)
+}
+
 // spaces returns what each parent uses, in bytes.
 func (s *stack) spaces() []int64 {
 	s.Helper()

@@ -86,15 +86,15 @@ var kinds = []kind{
 // contentSize is as much as storage writes at once to a zvol, in bytes.
 const contentSize = 4096
 
-// content returns what a text is kept as: itself, and what follows from it and takes its full
-// space, so that no moment that is left over goes unseen. No text is an empty volume.
+// content returns what a text is kept as: itself, and what follows from it and takes all of contentSize, so that
+// nothing stays of what was there before, and no moment that is left over goes unseen. No text is an empty volume.
 func content(text string) string {
 	if text == "" {
 		return ""
 	}
-	fill := make([]byte, (contentSize-len(text)-1)/2)
+	fill := make([]byte, (contentSize-len(text))/2)
 	_, _ = rand.NewChaCha8(sha256.Sum256([]byte(text))).Read(fill) // never fails
-	return text + "\n" + hex.EncodeToString(fill)
+	return text + "\n" + hex.EncodeToString(fill)[:contentSize-len(text)-1]
 }
 
 // free returns the names that nothing live has, nor anything that may be.

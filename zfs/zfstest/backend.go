@@ -54,9 +54,10 @@ func NewBackend(t testing.TB, newStore func(parents ...zfs.Dataset) zfs.Store) *
 // Fresh removes what a test that failed has left.
 func (b *Backend) Fresh(t testing.TB) *Backend {
 	t.Helper()
+	parents, _ := b.names()
 	for _, name := range b.Contents(t) {
-		if strings.Contains(name, "@") {
-			continue
+		if dataset, _, snapshot := strings.Cut(name, "@"); snapshot && !slices.Contains(parents, dataset) {
+			continue // It goes with its dataset.
 		}
 		if err := run("zfs", "destroy", "-R", name); err != nil {
 			t.Log(err) // It may have gone as the clone of another.
