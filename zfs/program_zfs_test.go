@@ -114,7 +114,7 @@ func TestCutShort(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(shell("zfs list -Ho name -t snapshot"), "@cut") {
+		if strings.Contains(shell("zfs list -Hro name -t snapshot " + store.parents[0].name), "@cut") {
 			t.Fatalf("a program that ends with %q took a snapshot", text[max(0, end-20):end])
 		}
 	}
@@ -141,7 +141,7 @@ func TestSnapshotsAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := strings.Count(shell("zfs list -Ho name -t snapshot"), "@at-once"); got != n {
+	if got := strings.Count(shell("zfs list -Hro name -t snapshot " + store.parents[0].name), "@at-once"); got != n {
 		t.Errorf("%d snapshots were taken, want %d", got, n)
 	}
 }
@@ -197,13 +197,13 @@ func TestLookAndTake(t *testing.T) {
 			ids = append(ids, VolumeID{v})
 		}
 		absent := func(p Dataset) []string { return []string{p.name + "/" + c.absent} }
-		before := shell("zfs list -Ho name -t snapshot")
+		before := shell("zfs list -Hro name -t snapshot " + parent.name)
 		f, r, err := store.lookAndTake(t.Context(), below(ids...), absent, ids, c.leaf, map[string]string{propSnapshot: c.leaf}, true)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if !c.taken {
-			if after := shell("zfs list -Ho name -t snapshot"); r.Taken != "" || after != before {
+			if after := shell("zfs list -Hro name -t snapshot " + parent.name); r.Taken != "" || after != before {
 				t.Errorf("%v: it took %q; there were\n%sand are\n%s", c, r.Taken, before, after)
 			}
 			continue

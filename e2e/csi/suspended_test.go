@@ -194,8 +194,10 @@ const (
 	slack = 10 * time.Second
 )
 
-// atChange has f called before the n-th command that changes something.
+// atChange has f called before the n-th command from now on that changes something.
 func (s *stack) atChange(n int, f func()) {
+	s.Helper()
+	s.settle() // Or it is one that an earlier call has left to do.
 	var mu sync.Mutex
 	count := 0
 	s.runner.wrap(func(c zfs.Command, run func() (zfs.Result, error)) (zfs.Result, error) {
