@@ -25,6 +25,6 @@ func newBackend(t *testing.T) *zfstest.Backend {
 }
 
 func TestLocal(t *testing.T) {
-	b := newBackend(t)
-	storetest.Run(t, func(t *testing.T) storetest.Backend { return b.Fresh(t) })
+	backends := []*zfstest.Backend{newBackend(t), newBackend(t)}
+	storetest.Run(t, len(backends), func(t *testing.T, lane int) storetest.Backend { return backends[lane].Fresh(t) })
 }

@@ -114,7 +114,7 @@ func TestCutShort(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(shell("zfs list -Hro name -t snapshot " + store.parents[0].name), "@cut") {
+		if strings.Contains(shell("zfs list -Hro name -t snapshot "+store.parents[0].name), "@cut") {
 			t.Fatalf("a program that ends with %q took a snapshot", text[max(0, end-20):end])
 		}
 	}
@@ -141,7 +141,7 @@ func TestSnapshotsAtOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if got := strings.Count(shell("zfs list -Hro name -t snapshot " + store.parents[0].name), "@at-once"); got != n {
+	if got := strings.Count(shell("zfs list -Hro name -t snapshot "+store.parents[0].name), "@at-once"); got != n {
 		t.Errorf("%d snapshots were taken, want %d", got, n)
 	}
 }

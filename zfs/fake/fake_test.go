@@ -14,7 +14,7 @@ import (
 var parents = []zfs.Dataset{zfs.MustParseDataset("tank/csi"), zfs.MustParseDataset("other/csi")}
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) storetest.Backend {
+	storetest.Run(t, 1, func(t *testing.T, _ int) storetest.Backend {
 		s := New(parents...)
 		s.DeviceDir = t.TempDir()
 		return &backend{s}

@@ -3,6 +3,7 @@
 package storetest
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/zfs-csi/zfs-csi/zfs"
@@ -131,30 +132,39 @@ func cases() []testCase {
 	}
 }
 
-// Run holds a Store to its contract. newBackend is called for each case; it may return
-// the same Backend again, since each case leaves the pools empty.
+// Run holds a Store to its contract. The cases take turns in so many lanes, which go side by side. newBackend is
+// called for each case; it may return the same Backend again for the same lane, since each case leaves the pools empty.
 //
 // Orders of deletion run side by side, as many at once as -parallel says. A slow Backend
 // runs only some of them, and shows its space once, at the end.
-func Run(t *testing.T, newBackend func(t *testing.T) Backend) {
-	var last Backend
-	for _, c := range cases() {
-		t.Run(c.name, func(t *testing.T) {
-			b := newBackend(t)
-			x := &trial{t: t, b: b, store: b.Store()}
-			c.run(x)
-			if t.Failed() {
-				return // What is left now is of no interest.
+func Run(t *testing.T, lanes int, newBackend func(t *testing.T, lane int) Backend) {
+	for lane := range lanes {
+		t.Run(strconv.Itoa(lane), func(t *testing.T) {
+			t.Parallel()
+			var last Backend
+			for i, c := range cases() {
+				if i%lanes == lane {
+					t.Run(c.name, func(t *testing.T) { last = c.try(t, newBackend(t, lane)) })
+				}
 			}
-			if left := b.Contents(t); len(left) > 0 {
-				t.Fatalf("the pools are not empty in the end: %q", left)
-			}
-			if last = b; !b.Slow() {
-				b.Settled(t)
+			if last != nil && last.Slow() && !t.Failed() {
+				last.Settled(t)
 			}
 		})
 	}
-	if last != nil && last.Slow() && !t.Failed() {
-		last.Settled(t)
+}
+
+// try runs a case, after which nothing is left.
+func (c testCase) try(t *testing.T, b Backend) Backend {
+	c.run(&trial{t: t, b: b, store: b.Store()})
+	if t.Failed() {
+		return b // What is left now is of no interest.
 	}
+	if left := b.Contents(t); len(left) > 0 {
+		t.Fatalf("the pools are not empty in the end: %q", left)
+	}
+	if !b.Slow() {
+		b.Settled(t)
+	}
+	return b
 }
