@@ -197,7 +197,9 @@ func (b *Backend) mount(t testing.TB, id zfs.VolumeID) (dir string, volume zfs.D
 		err = retryOn(unix.EBUSY, func() error { return unix.Mount(volume.String(), dir, "zfs", 0, "") })
 		if err == nil {
 			return dir, volume, once(t, func() {
-				if err := errors.Join(unix.Unmount(dir, 0), os.Remove(dir)); err != nil {
+				// A command that somebody starts just now holds all that is open, for a moment.
+				err := retryOn(unix.EBUSY, func() error { return unix.Unmount(dir, 0) })
+				if err := errors.Join(err, os.Remove(dir)); err != nil {
 					t.Errorf("unmount %s from %s: %v", volume, dir, err)
 				}
 			})
