@@ -100,7 +100,11 @@ func (r Result) fault(c Command, asked ...string) error {
 		}
 	}
 	if _, reason, ok := strings.Cut(string(r.Stderr), "Channel program execution failed:"); ok {
-		return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], failure{asked[0], strings.TrimSpace(reason)}.err())
+		err := failure{asked[0], strings.TrimSpace(reason)}.err()
+		if errors.Is(err, ErrNotFound) { // Of the pool: what a program does not find it answers itself.
+			err = fmt.Errorf("%s: %s: %w", asked[0], strings.TrimSpace(reason), ErrUnavailable)
+		}
+		return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], err)
 	}
 	if reason, ok := strings.CutPrefix(firstLine(r.Stderr), "cannot receive new filesystem stream: "); ok {
 		return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], failure{asked[0], reason}.err())

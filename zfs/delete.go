@@ -89,7 +89,8 @@ func (l *Local) Delete(ctx context.Context, id VolumeID) error {
 
 // delete makes one try. With ErrBusy it returns the dataset that is in use.
 func (l *Local) delete(ctx context.Context, id VolumeID) (dataset string, err error) {
-	d, err := l.inPools(ctx, func(pool string) (deletion, error) {
+	name := func(parent Dataset) []string { return []string{parent.volume(id).name} }
+	d, err := l.inPools(ctx, name, func(pool string) (deletion, error) {
 		d, err := l.program(ctx, pool, "volume", id.id, "first")
 		if err == nil && d.Status == "unknown" {
 			if users, _ := l.users(ctx, d.Dataset); len(users) > 0 {
@@ -147,17 +148,20 @@ func (l *Local) clear(ctx context.Context, d deletion) error {
 	return nil
 }
 
-// inPools calls f for each pool until it does not answer "absent". What one pool's
-// answer cannot tell, because its parent is not there, is an error unless another has it.
-func (l *Local) inPools(ctx context.Context, f func(pool string) (deletion, error)) (deletion, error) {
+// inPools calls f for each pool until it does not answer "absent", which is then the answer. Pools that have any of the names, if there are
+// several pools, are first. What one pool's answer cannot tell, because its parent is not there or the pool refuses, is
+// an error unless another has it.
+func (l *Local) inPools(ctx context.Context, names func(parent Dataset) []string, f func(pool string) (deletion, error)) (deletion, error) {
 	var faults []error
-	for _, pool := range l.pools() {
+	for _, pool := range l.likeliest(ctx, names) {
 		if err := l.poolUsable(pool); err != nil {
 			faults = append(faults, err)
 			continue
 		}
 		d, err := f(pool)
 		switch {
+		case errors.Is(err, ErrReadOnly), errors.Is(err, ErrUnavailable):
+			faults = append(faults, err)
 		case err != nil:
 			return d, err
 		case d.Status == "unmarked":
@@ -166,7 +170,34 @@ func (l *Local) inPools(ctx context.Context, f func(pool string) (deletion, erro
 			return d, nil
 		}
 	}
-	return deletion{}, errors.Join(faults...)
+	return deletion{Status: "absent"}, errors.Join(faults...)
+}
+
+// likeliest returns the pools, those that have any of the names first: a program that changes nothing of a pool waits
+// for a transaction group of it all the same.
+func (l *Local) likeliest(ctx context.Context, names func(parent Dataset) []string) []string {
+	pools := l.pools()
+	if len(pools) < 2 {
+		return pools
+	}
+	f, err := l.look(ctx, names)
+	if err != nil {
+		return pools // Each of them tells by itself what is wrong.
+	}
+	has := func(pool string) bool {
+		return slices.ContainsFunc(l.parents, func(p Dataset) bool {
+			return p.Pool() == pool && slices.ContainsFunc(names(p), func(name string) bool { return f.rows[name] != nil })
+		})
+	}
+	var others []string
+	pools = slices.DeleteFunc(pools, func(pool string) bool {
+		other := !has(pool)
+		if other {
+			others = append(others, pool)
+		}
+		return other
+	})
+	return append(pools, others...)
 }
 
 // unmarked returns what is wrong with a parent that a program could not use.
@@ -190,7 +221,7 @@ func (l *Local) program(ctx context.Context, pool, what, name, detail string) (d
 		}
 	}
 	var d deletion
-	err := l.execute(ctx, pool, false, "local argv = "+luaList(args...)+"\n"+deleteProgram, &d)
+	err := l.execute(ctx, pool, what == "orphans", "local argv = "+luaList(args...)+"\n"+deleteProgram, &d)
 	return d, err
 }
 

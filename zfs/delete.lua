@@ -2,8 +2,8 @@
 -- one transaction group, so that a crash falls before or after and never between.
 -- See zfs-program(8).
 --
--- Arguments, in argv: the driver's name; "volume", "snapshot", "group", "orphans" (which deletes nothing) or
--- "tombstone"; the ID of the volume, the name of the snapshots or the dataset of the tombstone; for a volume "looked" when the
+-- Arguments, in argv: the driver's name; "volume", "snapshot", "group", "orphaned snapshot", "orphaned group", "orphans" (which
+-- deletes nothing) or "tombstone"; the ID of the volume, the name of the snapshots or the dataset of the tombstone; for a volume "looked" when the
 -- caller has seen that nobody uses it, for a snapshot the ID of its volume, for orphans that or "-"; and the
 -- possible parents in this pool.
 -- Result: {status=..., dataset=..., ...}; the statuses are those of deletion in delete.go.

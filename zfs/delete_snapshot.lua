@@ -70,13 +70,21 @@ local function names(text, volume)
   return false
 end
 
+-- Without the entry they are looked for only as "orphaned", when no pool has it: that takes a walk.
 local function snapshots()
+  local orphaned = string.match(what, "^orphaned (.*)$")
+  what = orphaned or what
   local index, text = entry()
   if what == "snapshot" and not names(text, detail) then
     index = nil
   end
   -- Of a group without its entry each snapshot can also be deleted as one alone.
-  local members = index ~= nil and datasets(text) or orphans(detail)
+  local members = {}
+  if index ~= nil then
+    members = datasets(text)
+  elseif orphaned then
+    members = orphans(detail)
+  end
   if index == nil and #members == 0 then
     return {status = "absent"}
   end
@@ -96,14 +104,15 @@ local function snapshots()
       return {status = errno == EBUSY and "busy" or "failed", dataset = m.dataset .. "@" .. name, errno = errno}
     end
   end
-  for _, m in ipairs(members) do
-    zfs.sync.destroy({m.dataset .. "@" .. name, defer = true})
-  end
+  -- The entry is first: ZFS stops a program whose process was killed, and without it the others are found again.
   if index ~= nil then
     errno = zfs.sync.destroy(index)
   end
   if errno ~= 0 then
     return {status = "failed", dataset = index, errno = errno}
+  end
+  for _, m in ipairs(members) do
+    zfs.sync.destroy({m.dataset .. "@" .. name, defer = true})
   end
   -- A tombstone goes with the last snapshot that it was kept for. One that cannot yet is left
   -- to the caller.

@@ -33,16 +33,19 @@ func (f *findings) askOrGet(ctx context.Context, names map[string][]string, ofPa
 // each, all of which it is given by pool.
 func (l *Local) survey(below func(parent Dataset) []string, find func(f *findings, names map[string][]string) error) (*findings, error) {
 	f := &findings{store: l, rows: map[string]row{}, fault: map[Dataset]error{}}
-	names := map[string][]string{}
+	names, parents := map[string][]string{}, map[string][]string{}
 	for _, p := range l.parents {
 		if err := l.poolUsable(p.Pool()); err != nil {
 			f.fail(p, err)
 			continue
 		}
 		names[p.Pool()] = append(names[p.Pool()], below(p)...)
-		// Last, since ZFS looks at them in this order: a parent that is there proves that
-		// its pool was, when the volumes were looked for.
-		names[p.Pool()] = append(names[p.Pool()], p.name)
+		parents[p.Pool()] = append(parents[p.Pool()], p.name)
+	}
+	// Last, since ZFS looks at them in this order: a parent that is there proves that its pool was, when the
+	// volumes were looked for. And whether it is asked what zvols inherit hangs on what was seen below any of them.
+	for pool := range names {
+		names[pool] = append(names[pool], parents[pool]...)
 	}
 	if len(names) == 0 {
 		return f, nil

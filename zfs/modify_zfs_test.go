@@ -145,6 +145,30 @@ func TestModifyCutOff(t *testing.T) {
 	}
 }
 
+// TestModifyCutOffThenGrown: how much is reserved says nothing of a change after a growth, but whether anything is.
+func TestModifyCutOffThenGrown(t *testing.T) {
+	l := newLocal(t)
+	quiet := zfs.Exec{Log: slog.New(slog.DiscardHandler)}
+	v := newVolume(t, l, zfs.Block, nil)
+	if _, err := l.Modify(t.Context(), v.ID, zfs.Change{Thick: new(true)}); err != nil {
+		t.Fatal(err)
+	}
+	dying := localOn(t, v.Parent, &mortal{Exec: quiet, after: "copies=3"})
+	if _, err := dying.Modify(t.Context(), v.ID, zfs.Change{Thick: new(false), Properties: zfs.Properties{"copies": "3"}}); err == nil {
+		t.Fatal("a process that died says that it is done")
+	}
+	next := localOn(t, v.Parent, quiet)
+	if _, err := next.Resize(t.Context(), v.ID, 2*v.Size); err != nil {
+		t.Fatal(err)
+	}
+	if err := next.Sweep(t.Context(), func(zfs.VolumeID) func() { return func() {} }); err != nil {
+		t.Fatal(err)
+	}
+	if got := zfstest.Run(t, "zfs", "get", "-Hpo", "value", "copies,zfs-csi:changing", v.Dataset.String()); got != "1\n-" {
+		t.Errorf("copies and what is changing are %q: the change is not undone", got)
+	}
+}
+
 // TestModifyEach: each property that can change and that this version of ZFS knows is changed.
 func TestModifyEach(t *testing.T) {
 	l := newLocal(t)

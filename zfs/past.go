@@ -65,7 +65,11 @@ func (l *Local) endChange(ctx context.Context, d Dataset, r row) error {
 		return fmt.Errorf("%s: property %s: %w", d, propChanging, err)
 	}
 	undone := before.properties()
-	if slices.ContainsFunc(before, func(c former) bool { return c.name == "refreservation" && c.value != r[c.name].value }) {
+	reserved := func(value string) bool { return value != "0" }
+	// How much is reserved a growth can have changed since.
+	if slices.ContainsFunc(before, func(c former) bool {
+		return c.name == "refreservation" && reserved(c.value) != reserved(r[c.name].value)
+	}) {
 		undone = nil
 	}
 	l.log.InfoContext(ctx, "end a change that an earlier process has begun", "dataset", d.name, "undone", undone.String())

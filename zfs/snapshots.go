@@ -91,13 +91,16 @@ func (l *Local) GetGroup(ctx context.Context, id GroupID) ([]*Snapshot, error) {
 	return members, err
 }
 
+// nowhere names nothing, where what is looked for has no name that is known.
+func nowhere(Dataset) []string { return nil }
+
 // anyVolume stands for all volumes where a group's snapshots are looked for or deleted.
 const anyVolume = "-"
 
 // orphans returns the live snapshots of a name that nothing stands for, since somebody has removed
 // that: those of one volume, or with anyVolume those of a group.
 func (l *Local) orphans(ctx context.Context, leaf, volume string) ([]*Snapshot, error) {
-	found, err := l.inPools(ctx, func(pool string) (deletion, error) { return l.program(ctx, pool, "orphans", leaf, volume) })
+	found, err := l.inPools(ctx, nowhere, func(pool string) (deletion, error) { return l.program(ctx, pool, "orphans", leaf, volume) })
 	if errors.Is(err, ErrReadOnly) { // Such a pool takes no program.
 		return l.orphansListed(ctx, leaf, volume)
 	}
@@ -179,8 +182,19 @@ func (l *Local) undoTake(ctx context.Context, leaf string, volume VolumeID, grou
 }
 
 func (l *Local) deleteSnapshots(ctx context.Context, what, leaf, volume, id string) error {
-	return patiently(ctx, func() error {
-		_, err := l.inPools(ctx, func(pool string) (deletion, error) {
+	entry := func(parent Dataset) []string { return []string{parent.name + "@" + leaf} }
+	d, err := l.deleteNamed(ctx, entry, what, leaf, volume, id)
+	if d.Status != "absent" {
+		return err
+	}
+	_, err = l.deleteNamed(ctx, nowhere, "orphaned "+what, leaf, volume, id)
+	return err
+}
+
+// deleteNamed makes the program's deletion of that name where any of the names is.
+func (l *Local) deleteNamed(ctx context.Context, names func(parent Dataset) []string, what, leaf, volume, id string) (d deletion, err error) {
+	err = patiently(ctx, func() error {
+		d, err = l.inPools(ctx, names, func(pool string) (deletion, error) {
 			d, err := l.program(ctx, pool, what, leaf, volume)
 			if err != nil {
 				return d, fmt.Errorf("delete %s %s: %w", what, id, err)
@@ -205,4 +219,5 @@ func (l *Local) deleteSnapshots(ctx context.Context, what, leaf, volume, id stri
 		})
 		return err
 	})
+	return d, err
 }

@@ -47,19 +47,31 @@ func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()
 	}
 	for _, name := range order {
 		if strings.Contains(name, "@") {
-			faults = append(faults, l.sweepSnapshot(ctx, name, rows[name]))
+			faults = append(faults, l.sweepSnapshot(ctx, name, rows[name], lock))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// sweepSnapshot marks a snapshot that an earlier process took for its own use.
-func (l *Local) sweepSnapshot(ctx context.Context, name string, r row) error {
+// sweepSnapshot marks a snapshot that an earlier process took for its own use, or this one for a volume that no call
+// is making any more, as where the pool refused to undo it.
+func (l *Local) sweepSnapshot(ctx context.Context, name string, r row, lock func(VolumeID) func()) error {
 	made := r.local(propKind)
-	if made == "" || strings.Contains(made, l.nonce) || r["defer_destroy"].value == "on" {
+	if made == "" || r["defer_destroy"].value == "on" {
 		return nil
 	}
-	l.log.InfoContext(ctx, "sweep marks a snapshot for removal that an earlier process left", "name", name)
+	if strings.Contains(made, l.nonce) {
+		id, err := ParseVolumeID(r.local(propFor))
+		if err != nil {
+			return nil //nolint:nilerr // It is for no volume, and its taker is at it.
+		}
+		unlock := lock(id)
+		if unlock == nil {
+			return nil
+		}
+		defer unlock()
+	}
+	l.log.InfoContext(ctx, "sweep marks a snapshot for removal that was left", "name", name)
 	_, err := l.run(ctx, Command{Name: "zfs", Args: []string{"destroy", "-d", name}}, name, name[:strings.IndexByte(name, '@')])
 	if errors.Is(err, ErrNotFound) {
 		return nil // Its last clone, or what it is of, has been deleted since, and the snapshot with it.

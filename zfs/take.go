@@ -43,6 +43,11 @@ func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error
 		err = errors.Join(err, l.undoTake(context.WithoutCancel(ctx), leaf, spec.Sources[0], spec.Group))
 	case err == nil && at.Taken == "":
 		at.Created, err = l.take(ctx, f, spec, leaf, properties, volumes, sources)
+		if errors.Is(err, ErrExists) {
+			if existing := l.takenAlone(ctx, spec, leaf); existing != nil {
+				return existing, nil
+			}
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
@@ -88,6 +93,28 @@ func (l *Local) taken(ctx context.Context, f *findings, spec SnapshotSpec, leaf 
 		err = fmt.Errorf("snapshot %s was taken, and somebody has removed a part of it; delete it: %w", spec.Name, ErrExists)
 	}
 	return members, err
+}
+
+// takenAlone returns the snapshots when they are there and somebody has removed what stood for their name.
+func (l *Local) takenAlone(ctx context.Context, spec SnapshotSpec, leaf string) []*Snapshot {
+	volume := anyVolume
+	if !spec.Group {
+		volume = spec.Sources[0].id
+	}
+	existing, err := l.orphans(ctx, leaf, volume)
+	if err != nil {
+		return nil // The caller has an error to tell.
+	}
+	ids := make([]VolumeID, len(existing))
+	for i, s := range existing {
+		if ids[i] = s.ID.volume; s.Name != spec.Name || (s.Group != GroupID{}) != spec.Group {
+			return nil
+		}
+	}
+	if !sameIDs(ids, spec.Sources) {
+		return nil
+	}
+	return existing
 }
 
 // entry returns what stands for the name below the parents that were looked at: the caller's

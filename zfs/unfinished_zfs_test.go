@@ -53,6 +53,31 @@ func TestForeignProperties(t *testing.T) {
 	}
 }
 
+// TestSweepOwn: what this process could not take back when a pool refused, its own sweep marks, but not while the
+// volume that it is for is being made.
+func TestSweepOwn(t *testing.T) {
+	l := newLocal(t)
+	v := newVolume(t, l, zfs.Filesystem, nil)
+	spec := zfs.Spec{Parent: v.Parent, Kind: v.Kind, Size: v.Size, Attributes: zfs.Attributes{Name: "b"}}
+	b, err := l.Clone(t.Context(), zfs.VolumeIDFor("b", v.Parent), v.ID, func(*zfs.Volume) (zfs.CloneSpec, error) { return zfs.CloneSpec{Spec: spec}, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	origin := zfstest.Run(t, "zfs", "get", "-Hpo", "value", "origin", b.Dataset.String())
+	kind := zfstest.Run(t, "zfs", "get", "-Hpo", "value", "zfs-csi:kind", origin)
+	left := v.Dataset.String() + "@left"
+	zfstest.Run(t, "zfs", "snapshot", "-o", "zfs-csi:kind="+kind, "-o", "zfs-csi:for=c", left)
+	for _, unlock := range []func(){nil, func() {}} {
+		if err := l.Sweep(t.Context(), func(zfs.VolumeID) func() { return unlock }); err != nil {
+			t.Fatal(err)
+		}
+		if there := strings.Contains(below(t, l), left); there != (unlock == nil) {
+			t.Errorf("%s is there: %t, its volume is being made: %t", left, there, unlock == nil)
+		}
+	}
+	remove(t, l, b.ID, v.ID)
+}
+
 // TestSweepEmpty: what a process makes to compare with goes with the sweep of the next one, in whatever state the power
 // left it; but nothing that somebody wrote to.
 func TestSweepEmpty(t *testing.T) {

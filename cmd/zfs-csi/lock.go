@@ -41,13 +41,17 @@ func lockParents(ctx context.Context, dir string, parents []zfs.Dataset, log *sl
 		return nil, fmt.Errorf("make the folder of locks: %w", err)
 	}
 	locks = &parentLocks{}
+	var commandsUntil time.Time // All of them have the same commands.
 	// In one order everywhere, lest two processes wait for each other.
 	sorted := slices.SortedFunc(slices.Values(parents), func(a, b zfs.Dataset) int { return strings.Compare(a.String(), b.String()) })
 	for _, parent := range sorted {
 		file, err := lockParent(ctx, dir, parent, log)
 		if err == nil {
 			locks.held = append(locks.held, file)
-			file, err = lockCommands(ctx, dir, parent, log)
+			if commandsUntil.IsZero() {
+				commandsUntil = time.Now().Add(commandsWait)
+			}
+			file, err = lockCommands(ctx, dir, parent, commandsUntil, log)
 		}
 		if err != nil {
 			locks.release()
@@ -73,12 +77,12 @@ func openLock(dir string, parent zfs.Dataset, suffix string) (*os.File, error) {
 }
 
 // lockCommands returns the file by which commands on one parent are known to run.
-func lockCommands(ctx context.Context, dir string, parent zfs.Dataset, log *slog.Logger) (*os.File, error) {
+func lockCommands(ctx context.Context, dir string, parent zfs.Dataset, until time.Time, log *slog.Logger) (*os.File, error) {
 	file, err := openLock(dir, parent, ".commands")
 	if err != nil {
 		return nil, err
 	}
-	waiting, cancel := context.WithTimeout(ctx, commandsWait)
+	waiting, cancel := context.WithDeadline(ctx, until)
 	defer cancel()
 	err = flock(waiting, file, unix.LOCK_EX, func() {
 		log.WarnContext(ctx, "commands of a process that was killed still run on this parent; waiting until they end", "parent", parent.String())

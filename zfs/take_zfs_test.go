@@ -1,0 +1,84 @@
+package zfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestTakenAgain: a snapshot is known again also where somebody has removed what stood for its name.
+func TestTakenAgain(t *testing.T) {
+	store, shell := newProgramPool(t)
+	parent := store.parents[0].name
+	shell("zfs create -o mountpoint=none -o refquota=10m -o zfs-csi:volume=one " + parent + "/one")
+	spec := SnapshotSpec{Name: "again", Sources: []VolumeID{{"one"}}}
+	first, err := store.Take(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shell("zfs destroy " + parent + "@again")
+	second, err := store.Take(t.Context(), spec)
+	if err != nil || len(second) != 1 || second[0].ID != first[0].ID || !second[0].Created.Equal(first[0].Created) {
+		t.Errorf("it was %v and is %v, %v", first, second, err)
+	}
+	spec.Name, spec.Group = "again", true
+	if taken, err := store.Take(t.Context(), spec); !errors.Is(err, ErrExists) {
+		t.Errorf("a group of that name is taken: %v, %v", taken, err)
+	}
+}
+
+// killing kills each command a while after its start.
+type killing struct{ after time.Duration }
+
+func (k killing) Run(_ context.Context, c Command) (Result, error) {
+	cmd := exec.Command(c.Name, c.Args...) //nolint:noctx // It is killed.
+	var out bytes.Buffer
+	cmd.Stdin, cmd.Stdout = c.Stdin, &out
+	if err := cmd.Start(); err != nil {
+		return Result{}, err
+	}
+	kill := time.AfterFunc(k.after, func() { _ = cmd.Process.Kill() })
+	defer kill.Stop()
+	err := cmd.Wait()
+	return Result{Stdout: out.Bytes(), ExitCode: cmd.ProcessState.ExitCode()}, err
+}
+
+// TestTakeKilled: of a program whose process is killed nothing is done, or all.
+func TestTakeKilled(t *testing.T) {
+	store, shell := newProgramPool(t)
+	parent := store.parents[0]
+	const volumes = 12
+	shell(fmt.Sprintf("for n in $(seq %d); do zfs create -o mountpoint=none POOL/csi/v$n; done", volumes))
+	properties := map[string]string{propSnapshot: "s", propSources: "1:2:-:one", propLabels: "x=y", propGroup: "yes"}
+	done := map[int]int{}
+	for i := range 20 {
+		after := time.Duration(20+10*i) * time.Millisecond
+		killed, err := NewLocal(LocalConfig{Driver: "d", Parents: store.parents, DeviceDir: t.TempDir(), Runner: killing{after}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := []string{parent.name + "@k"}
+		for n := range volumes {
+			names = append(names, fmt.Sprintf("%s/v%d@k", parent.name, n+1))
+		}
+		_, err = killed.snapshots(t.Context(), properties, names...)
+		// Nobody can wait for what the kernel still does in vain but by a change of his own.
+		shell("zpool sync POOL")
+		set := strings.Count(shell("zfs get -Hrp -t snapshot -o name,source "+strings.Join(slices.Collect(maps.Keys(properties)), ",")+" "+parent.name), "@k\tlocal")
+		taken := strings.Count(shell("zfs list -Hro name -t snapshot "+parent.name), "@k\n")
+		if done[taken]++; set != len(properties)*taken || taken != 0 && taken != len(names) {
+			t.Errorf("killed after %s (%v): there are %d of %d snapshots, with %d properties in all", after, err, taken, len(names), set)
+		}
+		if taken > 0 {
+			shell("zfs destroy -r POOL/csi@k")
+		}
+	}
+	t.Logf("how many snapshots were taken how often: %v", done)
+}
