@@ -206,9 +206,14 @@ func (s *registrationSocket) there() bool {
 	return err == nil && os.SameFile(now, s.made)
 }
 
-// close removes the socket, if it still is this one, and ends its server.
+// close removes the socket, if it still is this one, and ends its server, once it has answered what it was told.
 func (s *registrationSocket) close() error {
-	defer s.server.Stop()
+	defer func() {
+		// What nobody takes any more is not waited for.
+		stop := time.AfterFunc(time.Second, s.server.Stop)
+		s.server.GracefulStop()
+		stop.Stop()
+	}()
 	if !s.there() {
 		return nil
 	}
