@@ -44,6 +44,7 @@ type shared interface {
 
 // TestClientsInMemory lets many clients work on the same few volumes at the same time.
 func TestClientsInMemory(t *testing.T) {
+	elsewhere(t)
 	newCrowd(t, newMemory(t)).work(cmp.Or(*clientsFlag, 5*time.Second), 20, time.Hour)
 }
 
