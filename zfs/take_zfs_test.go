@@ -58,8 +58,8 @@ func TestTakeKilled(t *testing.T) {
 	shell(fmt.Sprintf("for n in $(seq %d); do zfs create -o mountpoint=none POOL/csi/v$n; done", volumes))
 	properties := map[string]string{propSnapshot: "s", propSources: "1:2:-:one", propLabels: "x=y", propGroup: "yes"}
 	done := map[int]int{}
-	for i := range 20 {
-		after := time.Duration(20+10*i) * time.Millisecond
+	for i := range 10 {
+		after := time.Duration(20+20*i) * time.Millisecond
 		killed, err := NewLocal(LocalConfig{Driver: "d", Parents: store.parents, DeviceDir: t.TempDir(), Runner: killing{after}})
 		if err != nil {
 			t.Fatal(err)

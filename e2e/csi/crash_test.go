@@ -25,22 +25,24 @@ func TestCrashes(t *testing.T) {
 					if !exhaustive() && !slices.Contains([]string{"restore", "delete a source with a snapshot"}, m.name) {
 						continue
 					}
-					for n, more := 1, true; more; n++ {
+				command:
+					for n := 1; ; n++ {
 						for _, after := range []bool{false, true} {
 							for _, repeated := range repetitions(n, after) {
-								more = false // Also where -run leaves the point out.
+								died := false // Also where -run leaves the point out.
 								t.Run(fmt.Sprintf("%s/%d/after=%t/repeated=%t", m.name, n, after, repeated), func(pt *testing.T) {
 									s.T = pt
 									defer func() { s.T = t }()
-									more = s.crash(k, m, n, after, repeated)
+									died = s.crash(k, m, n, after, repeated)
 								})
 								if t.Failed() {
 									return // What is left is in the way of the next.
 								}
-								mu.Lock()
-								if points++; !more {
-									points--
+								if !died {
+									break command // It has no n-th.
 								}
+								mu.Lock()
+								points++
 								mu.Unlock()
 							}
 						}

@@ -68,7 +68,7 @@ func (s *stack) writing(path string) (stop func()) {
 // TestModify changes volumes that are published and written to, and their clones.
 func TestModify(t *testing.T) {
 	s := newStack(t)
-	for _, k := range kinds {
+	for _, k := range apart {
 		t.Run(k.name, func(t *testing.T) {
 			s := s.sub(t)
 			req := k.request("a")

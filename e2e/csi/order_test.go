@@ -153,12 +153,12 @@ func (s *stack) writeIn(k kind, id, text string) {
 		s.publish(id, k)
 		s.unpublish(id)
 	}
-	s.inside(k, id, func(path string) { s.write(path, text) })
+	s.inside(k, id, 0, func(path string) { s.write(path, text) })
 }
 
 func (s *stack) readIn(k kind, id string) (text string) {
 	s.Helper()
-	s.inside(k, id, func(path string) { text = s.read(path) })
+	s.inside(k, id, unix.MS_RDONLY, func(path string) { text = s.read(path) })
 	return text
 }
 
@@ -170,8 +170,9 @@ func (s *stack) unformatted(id string) bool {
 	return !v.Formatted
 }
 
-// inside calls f with a path to the content of a volume.
-func (s *stack) inside(k kind, id string, f func(path string)) {
+// inside calls f with a path to the content of a volume. What is mounted to be read only needs no transaction group
+// to be unmounted.
+func (s *stack) inside(k kind, id string, flags uintptr, f func(path string)) {
 	s.Helper()
 	source, fsType, options := s.parents[0].String()+"/"+id, "zfs", ""
 	if len(s.parents) > 1 {
@@ -190,7 +191,7 @@ func (s *stack) inside(k kind, id string, f func(path string)) {
 		options = "nouuid" // Its clones have the same.
 	}
 	dir := s.TempDir()
-	s.eventually("it is mounted", func() error { return unix.Mount(source, dir, fsType, 0, options) })
+	s.eventually("it is mounted", func() error { return unix.Mount(source, dir, fsType, flags, options) })
 	f(dir)
 	// A command that another test starts just now holds all that is open, for a moment.
 	s.eventually("it is unmounted", func() error { return unix.Unmount(dir, 0) })

@@ -39,7 +39,7 @@ func (k kind) restoreRequest(name, snapshot string) *csi.CreateVolumeRequest {
 // restored as it was, also larger, in another class and by a copy.
 func TestSnapshot(t *testing.T) {
 	s := newStack(t)
-	for _, k := range kinds {
+	for _, k := range apart {
 		t.Run(k.name, func(t *testing.T) {
 			s := s.sub(t)
 			a := s.create(k.request(k.name))

@@ -28,6 +28,8 @@ var (
 	ext4    = kind{"ext4", service.Mount("ext4"), 64 * mib}
 	xfs     = kind{"xfs", service.Mount("xfs"), 320 * mib}
 	kinds   = []kind{dataset, zvol, ext4, xfs}
+	// apart are the kinds that snapshots and modifications treat apart: xfs goes the way of ext4.
+	apart = []kind{dataset, zvol, ext4}
 )
 
 // onZvol tells whether it is a filesystem on a zvol.

@@ -25,13 +25,12 @@ func permutations(items []string) [][]string {
 }
 
 // inOrders makes a family of volumes, each but the first a clone of another, and deletes
-// it, for each order, many at once; in a slow Backend for two orders, since the tests of
+// it, for each order, many at once; in a slow Backend for one, since the tests of
 // the driver itself try all of them. make returns what each volume holds; it gets the
 // prefix of their names.
 func (x *trial) inOrders(orders [][]string, make func(x *trial, prefix string) map[string]string) {
 	if x.b.Slow() {
-		// The first order is as they were made, the last its reverse.
-		orders = [][]string{orders[0], orders[len(orders)-1]}
+		orders = orders[:1] // As they were made: each has a clone when it goes.
 	}
 	for _, order := range orders {
 		name := strings.Join(order, "-")
