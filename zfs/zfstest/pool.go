@@ -83,8 +83,9 @@ func NewPool(t testing.TB, size int64, without ...string) *Pool {
 		}
 		p.files = append(p.files, file)
 	}
-	// With an altroot nothing is mounted outside of the folder, nor kept in the cache file.
-	properties := map[string]string{"altroot": filepath.Join(dir, "root")}
+	// With an altroot nothing is mounted outside of the folder, nor kept in the cache file. The files
+	// shrink again: some tests make and delete volumes for an hour, in a machine that keeps files in its memory.
+	properties := map[string]string{"altroot": filepath.Join(dir, "root"), "autotrim": "on"}
 	for _, feature := range without {
 		properties["feature@"+feature] = "disabled"
 	}
