@@ -2,8 +2,8 @@ package csi_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 
@@ -19,7 +19,7 @@ func TestCrashes(t *testing.T) {
 	t.Run("points", func(t *testing.T) {
 		for _, k := range mortalKinds() {
 			t.Run(k.name, func(t *testing.T) {
-				s := newStack(t)
+				s := newMortal(t, k)
 				for _, m := range mortalities(k) {
 					// Of all that a volume is made by, and of all deletions, the ones with most to lose.
 					if !exhaustive() && !slices.Contains([]string{"restore", "delete a source with a snapshot"}, m.name) {
@@ -33,7 +33,7 @@ func TestCrashes(t *testing.T) {
 								t.Run(fmt.Sprintf("%s/%d/after=%t/repeated=%t", m.name, n, after, repeated), func(pt *testing.T) {
 									s.T = pt
 									defer func() { s.T = t }()
-									died = s.crash(k, m, n, after, repeated)
+									died = s.crash(m, n, after, repeated)
 								})
 								if t.Failed() {
 									return // What is left is in the way of the next.
@@ -48,6 +48,7 @@ func TestCrashes(t *testing.T) {
 						}
 					}
 				}
+				s.clear()
 			})
 		}
 	})
@@ -71,18 +72,39 @@ func mortalKinds() []kind {
 	return []kind{dataset}
 }
 
+// mortal is a stack whose driver dies time and again.
+type mortal struct {
+	*stack
+	kind kind
+	// empty is what s.pool says when nothing is there.
+	empty string
+	// family holds what is there between two points; nil for nothing.
+	family map[string]string
+}
+
+func newMortal(t *testing.T, k kind) *mortal {
+	t.Helper()
+	s := newStack(t)
+	return &mortal{stack: s, kind: k, empty: s.pool()}
+}
+
 // crash runs one point. It returns false when the operation has no n-th command.
-func (s *stack) crash(k kind, m mortality, n int, after, repeated bool) bool {
+func (s *mortal) crash(m mortality, n int, after, repeated bool) bool {
 	s.Helper()
-	held := s.family(k)
+	k := s.kind
+	if s.family == nil {
+		s.family = s.stack.family(k)
+	}
+	held := maps.Clone(s.family)
 	if m.prepare != nil {
-		m.prepare(s, k, held)
+		m.prepare(s.stack, k, held)
 	}
 	s.swept()
 	// What was cloned before is no command of the call.
 	s.settle()
+	before := s.pool()
 	died := s.dieAt(n, after)
-	err := m.call(s.ctx(), s, k)
+	err := m.call(s.ctx(), s.stack, k)
 	s.runner.wrap(nil)
 	s.restart()
 	s.swept() // Until then a call can be told ABORTED.
@@ -91,7 +113,7 @@ func (s *stack) crash(k kind, m mortality, n int, after, repeated bool) bool {
 	}
 	done := err == nil || repeated
 	if done {
-		s.eventually("the call succeeds", func() error { return m.call(s.ctx(), s, k) })
+		s.eventually("the call succeeds", func() error { return m.call(s.ctx(), s.stack, k) })
 		for id, text := range m.made {
 			held[id] = text
 		}
@@ -100,29 +122,48 @@ func (s *stack) crash(k kind, m mortality, n int, after, repeated bool) bool {
 		delete(held, id)
 	}
 	if m.end != nil {
-		m.end(s)
+		m.end(s.stack)
 	}
 	s.looks(k, m, held, done)
 	for id, text := range held {
 		s.holdsEither(k, id, text)
 	}
-	// Everything goes, also what a call made that was never repeated.
+	// What the call made goes, also when it was never repeated; and all else, unless it is as it was.
 	for id := range m.made {
-		held[id] = ""
+		s.remove(id)
+		delete(held, id)
+	}
+	if m.spares() {
+		s.becomes(before)
+		return died()
 	}
 	for _, id := range m.removed {
 		held[id] = ""
 	}
-	for id := range held {
+	s.family = held
+	s.clear()
+	return died()
+}
+
+// clear removes what is there.
+func (s *mortal) clear() {
+	s.Helper()
+	for id := range s.family {
 		s.remove(id)
 	}
+	s.family = nil
+	s.becomes(s.empty)
+}
+
+// becomes waits until the pools hold nothing but what they held when s.pool said so.
+func (s *mortal) becomes(want string) {
+	s.Helper()
 	s.eventually("nothing is left", func() error {
-		if pool := s.pool(); strings.Count(pool, "\n") != len(s.parents) {
-			return fmt.Errorf("left:\n%s", pool)
+		if pool := s.pool(); pool != want {
+			return fmt.Errorf("there is\n%s, and before there was\n%s", pool, want)
 		}
 		return nil
 	})
-	return died()
 }
 
 // dieAt lets no command be started any more from the n-th on, or after the n-th has run, of which nobody

@@ -21,6 +21,16 @@ type mortality struct {
 	modified bool
 }
 
+// spares tells whether what was there is as it was when what the operation made is removed again.
+func (m mortality) spares() bool {
+	for id := range m.sizes {
+		if _, made := m.made[id]; !made {
+			return false
+		}
+	}
+	return m.prepare == nil && !m.modified && len(m.removed) == 0
+}
+
 // mortalities returns all that the driver can die in.
 func mortalities(k kind) (all []mortality) {
 	if k.onZvol() {
