@@ -70,7 +70,7 @@ func TestCloneLarger(t *testing.T) {
 
 // TestCopy: a copy is as independent, and shares nothing, in the same pool and in another.
 func TestCopy(t *testing.T) {
-	s := newStack(t)
+	s := newStackOn(t, 2)
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			s := s.sub(t)

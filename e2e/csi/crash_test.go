@@ -20,7 +20,10 @@ func TestCrashes(t *testing.T) {
 		for _, k := range mortalKinds() {
 			t.Run(k.name, func(t *testing.T) {
 				s := newMortal(t, k)
-				for _, m := range mortalities(k) {
+				for _, m := range mortalities(k.kind) {
+					if m.abroad != (k.pools > 1) {
+						continue
+					}
 					// Of all that a volume is made by, and of all deletions, the ones with most to lose.
 					if !exhaustive() && !slices.Contains([]string{"restore", "delete a source with a snapshot"}, m.name) {
 						continue
@@ -63,13 +66,21 @@ func repetitions(n int, after bool) []bool {
 	return []bool{(n%2 == 0) == after}
 }
 
-// mortalKinds are the kinds of volumes in whose operations the driver dies. Of a filesystem on a zvol that is only what
-// others have not.
-func mortalKinds() []kind {
+// mortalKind is a kind of volumes in whose operations the driver dies, on so many pools.
+type mortalKind struct {
+	kind
+	name  string
+	pools int
+}
+
+// mortalKinds returns all of them. Of a filesystem on a zvol that is only what others have not.
+func mortalKinds() []mortalKind {
 	if exhaustive() {
-		return []kind{dataset, zvol, ext4}
+		return []mortalKind{
+			{dataset, "dataset", 1}, {zvol, "zvol", 1}, {ext4, "ext4", 1}, {dataset, "dataset to another pool", 2}, {zvol, "zvol to another pool", 2},
+		}
 	}
-	return []kind{dataset}
+	return []mortalKind{{dataset, "dataset", 1}}
 }
 
 // mortal is a stack whose driver dies time and again.
@@ -82,10 +93,10 @@ type mortal struct {
 	family map[string]string
 }
 
-func newMortal(t *testing.T, k kind) *mortal {
+func newMortal(t *testing.T, k mortalKind) *mortal {
 	t.Helper()
-	s := newStack(t)
-	return &mortal{stack: s, kind: k, empty: s.pool()}
+	s := newStackOn(t, k.pools)
+	return &mortal{stack: s, kind: k.kind, empty: s.pool()}
 }
 
 // crash runs one point. It returns false when the operation has no n-th command.

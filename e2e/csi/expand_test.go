@@ -11,7 +11,7 @@ import (
 // TestExpandCutOff: where the growth of a thick volume was cut off between its size and its reservation, the
 // repeated call sets the reservation, or says that there is no room for it.
 func TestExpandCutOff(t *testing.T) {
-	s := newStackOn(t, 1)
+	s := newStack(t)
 	f := s.newFiller()
 	defer f.destroy()
 	for _, k := range []kind{dataset, zvol} {

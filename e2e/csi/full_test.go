@@ -42,7 +42,7 @@ func demanding() []operation {
 func TestFull(t *testing.T) {
 	for _, k := range faultyKinds() {
 		t.Run(k.name, func(t *testing.T) {
-			s := newStackOn(t, 1)
+			s := newStack(t)
 			f := s.newFiller()
 			defer f.destroy()
 			s.inTurn(k, unlessAll(demanding(), "thick restore"), func(op operation) {
@@ -67,7 +67,7 @@ func TestFull(t *testing.T) {
 func TestOutOfSpace(t *testing.T) {
 	for _, k := range faultyKinds() {
 		t.Run(k.name, func(t *testing.T) {
-			s := newStackOn(t, 1)
+			s := newStack(t)
 			s.inTurn(k, unlessAll(slices.Concat(demanding(), operations()), "copy", "modify"), func(op operation) {
 				s.refusals(op.name, s.untilDone(k, op, func() {}, takesSpace, func(c zfs.Command, _ func() (zfs.Result, error)) (zfs.Result, error) {
 					name := c.Args[len(c.Args)-1]

@@ -131,7 +131,7 @@ func TestInterrupted(t *testing.T) {
 // TestUnmarked: a process that dies after it has answered, before it marked the snapshot of a clone for removal,
 // leaves that to the next one.
 func TestUnmarked(t *testing.T) {
-	s := newStackOn(t, 1)
+	s := newStack(t)
 	a := s.create(dataset.request("a"))
 	s.writeIn(dataset, a, "text")
 	var tried atomic.Bool

@@ -139,7 +139,7 @@ func letGo(path string) {
 func TestKilledAtRest(t *testing.T) {
 	for _, k := range []kind{ext4, xfs} {
 		t.Run(k.name, func(t *testing.T) {
-			s := newStack(t)
+			s := newStackOn(t, 2)
 			a := s.create(k.request("a"))
 			path := s.publish(a, k)
 			defer letGo(path)

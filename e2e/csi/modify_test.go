@@ -108,7 +108,7 @@ func TestModify(t *testing.T) {
 // TestModifyMounted: properties of a mounted filesystem hold from then on, and one that a mount
 // option hides is put back as it was.
 func TestModifyMounted(t *testing.T) {
-	s := newStackOn(t, 1)
+	s := newStack(t)
 	a := s.create(dataset.request("a"))
 	path := s.publish(a, dataset)
 	accessed := func() time.Time {
@@ -200,7 +200,7 @@ func TestModifyRefused(t *testing.T) {
 
 // TestModifyInterrupted: a process that dies between two commands leaves what the repeated call mends.
 func TestModifyInterrupted(t *testing.T) {
-	s := newStackOn(t, 1)
+	s := newStack(t)
 	a := s.create(zvol.request("a"))
 	var sets atomic.Int64
 	s.runner.at(func(c zfs.Command) error {

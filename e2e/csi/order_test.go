@@ -27,7 +27,7 @@ func TestDeleteOrders(t *testing.T) {
 	} {
 		for _, k := range kinds {
 			t.Run(f.name+"/"+k.name, func(t *testing.T) {
-				s := newStackOn(t, 1)
+				s := newStack(t)
 				before := s.spaces()
 				family := f.build(s, k)
 				rewind := s.pools[0].Checkpoint(t)

@@ -19,6 +19,8 @@ type mortality struct {
 	sizes map[string]int64
 	// modified tells that "a" is changed.
 	modified bool
+	// abroad tells that it takes a second pool.
+	abroad bool
 }
 
 // spares tells whether what was there is as it was when what the operation made is removed again.
@@ -59,7 +61,7 @@ func mortalities(k kind) (all []mortality) {
 			req.CapacityRange.RequiredBytes *= 2
 			return req
 		}), sizes: map[string]int64{"n": 2}},
-		mortality{operation: volume("copy to another pool", func(s *stack, k kind) *csi.CreateVolumeRequest {
+		mortality{abroad: true, operation: volume("copy to another pool", func(s *stack, k kind) *csi.CreateVolumeRequest {
 			req := k.cloneRequest("n", "a")
 			req.Parameters = map[string]string{"parent": s.parents[1].String()}
 			return req

@@ -150,7 +150,7 @@ func (s *stack) unwell(h *csi.VolumeHealth, want csi.VolumeHealthErrorType) {
 
 // TestPoolExported: a pool that is away is not a pool without volumes.
 func TestPoolExported(t *testing.T) {
-	s := newStack(t)
+	s := newStackOn(t, 2)
 	a := s.withSnapshots("a")
 	var imports []func()
 	for _, p := range s.pools {
@@ -166,7 +166,7 @@ func TestPoolExported(t *testing.T) {
 // TestPoolReplaced: another pool of the same name, with datasets of the same names, is not
 // taken for the driver's.
 func TestPoolReplaced(t *testing.T) {
-	s := newStack(t)
+	s := newStackOn(t, 2)
 	a := s.withSnapshots("a")
 	var imports []func()
 	for i, p := range s.pools {
@@ -189,7 +189,7 @@ func TestPoolReplaced(t *testing.T) {
 // TestPoolReadOnly: a pool that is imported to be read only answers what is asked of it, and refuses in time, and
 // wholly, what would change something.
 func TestPoolReadOnly(t *testing.T) {
-	s := newStackOn(t, 1)
+	s := newStack(t)
 	s.family(dataset)
 	before := s.whole() // With the marks that no later process could make.
 	writable := s.pools[0].ReadOnly(t)
@@ -234,7 +234,7 @@ func TestPoolReadOnly(t *testing.T) {
 
 // TestPoolDegraded: a volume on a pool without its redundancy says so.
 func TestPoolDegraded(t *testing.T) {
-	s := newStack(t)
+	s := newStackOn(t, 2)
 	a := s.create(dataset.request("a"))
 	health := func() *csi.VolumeHealth {
 		t.Helper()

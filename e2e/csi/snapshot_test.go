@@ -38,7 +38,7 @@ func (k kind) restoreRequest(name, snapshot string) *csi.CreateVolumeRequest {
 // TestSnapshot: a snapshot holds what its volume held while it was in use, outlives it, and is
 // restored as it was, also larger, in another class and by a copy.
 func TestSnapshot(t *testing.T) {
-	s := newStack(t)
+	s := newStackOn(t, 2)
 	for _, k := range apart {
 		t.Run(k.name, func(t *testing.T) {
 			s := s.sub(t)
@@ -79,7 +79,7 @@ func TestSnapshot(t *testing.T) {
 // TestSnapshotOfAll: a backup tool's snapshot of the parent and all below is no snapshot to callers, nor is it in the way of
 // anything but its name.
 func TestSnapshotOfAll(t *testing.T) {
-	s := newStackOn(t, 1)
+	s := newStack(t)
 	a := s.create(dataset.request("a"))
 	first := s.take("s", a)
 	s.shell("zfs", "snapshot", "-r", s.parents[0].String()+"@daily")

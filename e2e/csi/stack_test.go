@@ -51,10 +51,10 @@ type stack struct {
 	stop func()
 }
 
-// newStack starts a driver on two pools.
+// newStack starts a driver on one pool: with a second one each call has one more to look into.
 func newStack(t *testing.T) *stack {
 	t.Helper()
-	return newStackOn(t, 2)
+	return newStackOn(t, 1)
 }
 
 // newStackOn starts a driver on that many pools. It stops when the test ends, and the test

@@ -28,7 +28,7 @@ type frail struct {
 // onFrail has the stack use a frail pool with that failmode (zpoolprops(7)), and no other.
 func onFrail(t *testing.T, failmode string) *frail {
 	t.Helper()
-	s := newStackOn(t, 1)
+	s := newStack(t)
 	f := &frail{stack: s, pool: s.parents[0].Pool() + "-frail", dir: t.TempDir()}
 	s.must(unix.Mount("tmpfs", f.dir, "tmpfs", 0, "size=96m"))
 	t.Cleanup(func() { s.must(unix.Unmount(f.dir, unix.MNT_DETACH)) })
@@ -217,7 +217,7 @@ func (s *stack) atChange(n int, f func()) {
 // TestDeadlines lets the deadline of each operation pass while a command hangs: the call returns in time, the next
 // one says ABORTED, and both are well once the command ends.
 func TestDeadlines(t *testing.T) {
-	s := newStackOn(t, 1)
+	s := newStack(t)
 	s.inTurn(dataset, unlessAll(operations(), "create", "clone", "snapshot", "delete a source with a snapshot"), func(op operation) {
 		hang := make(chan struct{})
 		s.atChange(1, func() { <-hang })
