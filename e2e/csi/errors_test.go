@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/zfs-csi/zfs-csi/e2e/service"
+	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
 // unchanged checks that f changes nothing in the pools.
@@ -98,19 +99,28 @@ func TestDeleteInUse(t *testing.T) {
 			s.write(path, "text")
 			b := s.create(k.cloneRequest("b", a))
 			s.shell("zfs", "snapshot", s.dataset(a)+"@autosnap")
-			where, inUse := s.staging(a), func() {}
-			if k.capability.GetBlock() != nil {
-				f, err := os.Open(path)
-				s.must(err)
-				where, inUse = "open in process", func() { s.must(f.Close()) }
+			where, raw := s.staging(a), k.capability.GetBlock() != nil
+			if raw {
+				where = s.target(a)
 			}
-			s.unchanged(func() {
-				_, err := s.DeleteVolume(s.ctx(), &csi.DeleteVolumeRequest{VolumeId: a})
-				s.code(err, codes.FailedPrecondition, a, where)
-			})
+			refused := func(where string) {
+				s.Helper()
+				s.unchanged(func() {
+					_, err := s.DeleteVolume(s.ctx(), &csi.DeleteVolumeRequest{VolumeId: a})
+					s.code(err, codes.FailedPrecondition, a, where)
+				})
+			}
+			refused(where)
 			s.holds(path, "text")
-			inUse()
 			s.unpublish(a)
+			if raw {
+				device, err := s.store.Device(s.ctx(), zfs.MustParseDataset(s.dataset(a)))
+				s.must(err)
+				f, err := os.Open(device)
+				s.must(err)
+				refused("open in process")
+				s.must(f.Close())
+			}
 			s.holds(s.publish(b, k), "text")
 			s.unpublish(b)
 			s.delete(a, b)
