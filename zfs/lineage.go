@@ -33,7 +33,9 @@ type Node struct {
 	Dataset string `json:"dataset"`
 	Role    Role   `json:"role"`
 	// Name is what the caller called it; empty for what is no caller's.
-	Name    string    `json:"name,omitempty"`
+	Name string `json:"name,omitempty"`
+	// Origin is the snapshot that a clone was made of; empty for what is no clone.
+	Origin  string    `json:"origin,omitempty"`
 	Created time.Time `json:"created"`
 	// Used and Referenced are the properties of these names; see zfsprops(7). All are in bytes.
 	Used       int64 `json:"used"`
@@ -53,7 +55,8 @@ var lineageProperties = strings.Join([]string{
 }, ",")
 
 // Lineage returns the parent with all that is below it: datasets that are no clones first, their
-// snapshots below them, and the clones of each snapshot below that. Its cost grows with their number.
+// snapshots below them, and the clones of each snapshot below that. A clone whose origin is below another parent has that in
+// Origin alone. Its cost grows with their number.
 func Lineage(ctx context.Context, run Runner, parent Dataset) (*Node, error) {
 	c := getCommand(lineageProperties, "-d", "2", "-t", "filesystem,volume,snapshot", parent.name)
 	result, err := run.Run(ctx, c)
@@ -104,7 +107,7 @@ func above(name string, r row) string {
 }
 
 func newNode(parent Dataset, name string, r row) (*Node, error) {
-	n := &Node{Dataset: name, Role: role(parent, name, r)}
+	n := &Node{Dataset: name, Role: role(parent, name, r), Origin: r.origin()}
 	for property, field := range map[string]*int64{"used": &n.Used, "referenced": &n.Referenced, "usedbydataset": &n.Unique} {
 		var err error
 		if *field, err = r.size(property); err != nil {

@@ -62,18 +62,21 @@ func writeTree(w io.Writer, output format, roots []*zfs.Node) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprint(table, "DATASET\tROLE\tUSED\tREFERENCED\tUNIQUE\tPINNED\tNAME\n")
 	for _, root := range roots {
-		writeNode(table, root, "", "", "")
+		writeNode(table, root, "", "", "", false)
 	}
 	return table.Flush()
 }
 
 // writeNode writes a node and what is below it; first begins its own line, and rest those below.
-// What above begins with is left out of its name.
-func writeNode(w io.Writer, n *zfs.Node, first, rest, above string) {
+// What above begins with is left out of its name. elsewhere: it is not below its origin.
+func writeNode(w io.Writer, n *zfs.Node, first, rest, above string, elsewhere bool) {
 	name := strings.TrimPrefix(n.Dataset, above)
 	label := n.Name
 	if label == strings.TrimLeft(name, "@") {
 		label = "" // It is the name already.
+	}
+	if n.Origin != "" && elsewhere {
+		label = strings.TrimSpace(label + " (clone of " + n.Origin + ")")
 	}
 	fmt.Fprintf(w, "%s%s\t%s\t%s\t%s\t%s\t%s\t%s\n", first, name, n.Role,
 		size(n.Used), size(n.Referenced), size(n.Unique), size(n.Pinned), label)
@@ -90,7 +93,7 @@ func writeNode(w io.Writer, n *zfs.Node, first, rest, above string) {
 		case strings.HasPrefix(c.Dataset, n.Dataset+"/"):
 			left = n.Dataset + "/"
 		}
-		writeNode(w, c, rest+branch, rest+below, left)
+		writeNode(w, c, rest+branch, rest+below, left, c.Origin != n.Dataset)
 	}
 }
 

@@ -12,10 +12,11 @@ func TestWriteTree(t *testing.T) {
 	root := &zfs.Node{Dataset: "tank/csi", Role: zfs.RoleParent, Used: 5 << 20, Children: []*zfs.Node{
 		{Dataset: "tank/csi/a", Role: zfs.RoleVolume, Name: "a", Used: 1536, Children: []*zfs.Node{
 			{Dataset: "tank/csi/a@s", Role: zfs.RoleSnapshot, Name: "s", Children: []*zfs.Node{
-				{Dataset: "tank/csi/b", Role: zfs.RoleVolume, Name: "long name"},
+				{Dataset: "tank/csi/b", Role: zfs.RoleVolume, Name: "long name", Origin: "tank/csi/a@s"},
 			}},
 			{Dataset: "tank/csi/a@t", Role: zfs.RoleForeign},
 		}},
+		{Dataset: "tank/csi/d", Role: zfs.RoleVolume, Name: "d", Origin: "tank/other/a@t"},
 		{Dataset: "tank/csi/.deleted-7", Role: zfs.RoleTombstone, Name: "c", Used: 200 << 30, Pinned: 200 << 30},
 	}}
 	var out bytes.Buffer
@@ -29,6 +30,7 @@ func TestWriteTree(t *testing.T) {
 		"│ ├─ @s snapshot - - - -",
 		"│ │ └─ b volume - - - - long name",
 		"│ └─ @t foreign - - - -",
+		"├─ d volume - - - - (clone of tank/other/a@t)",
 		"└─ .deleted-7 tombstone 200G - - 200G c",
 	}
 	var got []string
