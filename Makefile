@@ -27,7 +27,7 @@ PACKAGES ?= ./...
 TESTFLAGS ?=
 
 # The tests that are run exhaustively.
-RUN ?= TestCrashes|TestDeleteOrders|TestFull|TestOutOfSpace|TestSuspendedMeanwhile
+RUN ?= TestLocal|TestCrashes|TestDeleteOrders|TestFull|TestOutOfSpace|TestSuspendedMeanwhile
 
 # How many steps random histories have in all, and what they follow from; without, a new one.
 STEPS ?= 1000
@@ -91,9 +91,9 @@ test-zfs: machine build ## the tests that use ZFS, on real ZFS
 		$(filter-out %/e2e/chart %/e2e/machine %/e2e/story %/zfs/fake,$(shell go list $(PACKAGES)))
 
 .PHONY: test-exhaustive
-test-exhaustive: machine build ## all that test-zfs leaves out of e2e/csi in emulation (an hour): RUN=TestCrashes for a part
+test-exhaustive: machine build ## all that test-zfs leaves out in emulation (more than an hour): RUN=TestCrashes for a part
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_EXHAUSTIVE=1 ZFS_CSI_DEADLINE=3h \
-		$(MACHINE) run -- go test -count=1 -timeout=2h -v -run='$(RUN)' $(TESTFLAGS) -exec '$(MACHINE) exec' ./e2e/csi
+		$(MACHINE) run -- go test -count=1 -timeout=2h -v -run='$(RUN)' $(TESTFLAGS) -exec '$(MACHINE) exec' ./zfs ./e2e/csi
 
 # The binary is static: the machine has another C library than this computer.
 .PHONY: race-test

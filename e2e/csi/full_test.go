@@ -51,13 +51,34 @@ func TestFull(t *testing.T) {
 					t.Errorf("%s is not refused where there is no room for it", op.name)
 				}
 			})
-			chosen := unlessAll(operations(), "copy", "expand", "delete a source with a snapshot", "delete a clone", "delete a snapshot")
+			chosen := unlessAll(operations(), "copy", "expand", "delete a source with a snapshot", "delete a source with a clone", "delete a snapshot")
 			s.inTurn(k, chosen, func(op operation) {
 				refused := s.refusals(op.name, s.untilDone(k, op, f.empty, changes, f.before(0)))
 				if frees := len(op.removed) > 0; frees != (refused == 0) {
 					t.Errorf("on a full pool %s is refused %d times", op.name, refused)
 				}
 			})
+		})
+	}
+}
+
+// TestStageOnFullPool: a filesystem that finds no room on its zvol is not made, which is told, and is made when there is room.
+func TestStageOnFullPool(t *testing.T) {
+	for _, k := range []kind{ext4, xfs} {
+		t.Run(k.name, func(t *testing.T) {
+			s := newStack(t)
+			f := s.newFiller()
+			defer f.destroy()
+			a := s.create(k.request("a"))
+			f.fill(0)
+			if err := s.Publish(s.ctx(), a, k.capability, s.place(a)); err == nil {
+				t.Error("a filesystem is made and mounted without any room for it")
+			}
+			f.empty()
+			path := s.publish(a, k)
+			s.write(path, "text")
+			s.unpublish(a)
+			s.delete(a)
 		})
 	}
 }

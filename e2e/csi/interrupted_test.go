@@ -96,7 +96,7 @@ func TestInterrupted(t *testing.T) {
 	}{
 		{dataset.cloneRequest("b", a), map[string]string{"clone": "@clone-"}},
 		{dataset.copyRequest("b", a), map[string]string{
-			"receive": "@copy-", "destroy": "@copy-", "set": "/.copy-b", "rename": "/.copy-b", "inherit": "",
+			"receive": "@clone-", "destroy": "@clone-", "set": "/.copy-b", "rename": "/.copy-b", "inherit": "",
 		}},
 	} {
 		for command, left := range c.before {

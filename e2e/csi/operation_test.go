@@ -56,7 +56,7 @@ func operations() []operation {
 			return err
 		}, nil, nil},
 		{"delete a source with a snapshot", deletion("a"), nil, []string{"a"}},
-		{"delete a clone", deletion("b"), nil, []string{"b"}},
+		{"delete a source with a clone", deletion("b"), nil, []string{"b"}},
 		{"delete a snapshot", func(ctx context.Context, s *stack, _ kind) error {
 			_, err := s.DeleteSnapshot(ctx, &csi.DeleteSnapshotRequest{SnapshotId: "a@s"})
 			return err
@@ -72,7 +72,7 @@ func unlessAll(all []operation, names ...string) []operation {
 	return slices.DeleteFunc(all, func(op operation) bool { return !slices.Contains(names, op.name) })
 }
 
-// family makes the volumes "a", which holds "text", "b", a clone of it that is thick, and a's snapshot
+// family makes the volumes "a", which holds "text", "b", a clone of it that is thick, "c", a clone of that, and a's snapshot
 // "s". It returns what they hold.
 func (s *stack) family(k kind) map[string]string {
 	s.Helper()
@@ -81,8 +81,9 @@ func (s *stack) family(k kind) map[string]string {
 	thick := k.cloneRequest("b", "a")
 	thick.Parameters = map[string]string{"provisioning": "thick"}
 	s.create(thick)
+	s.create(k.cloneRequest("c", "b"))
 	s.take("s", "a")
-	return map[string]string{"a": "text", "b": "text", "a@s": "text"}
+	return map[string]string{"a": "text", "b": "text", "c": "text", "a@s": "text"}
 }
 
 // inTurn makes a family and calls f for each operation, one after the other. After that the operation

@@ -36,7 +36,7 @@ func (m mortality) spares() bool {
 // mortalities returns all that the driver can die in.
 func mortalities(k kind) (all []mortality) {
 	if k.onZvol() {
-		return []mortality{stage()}
+		return append(resting(k), stage())
 	}
 	for _, op := range operations() {
 		m := mortality{operation: op, modified: op.name == "modify"}
@@ -82,6 +82,26 @@ func mortalities(k kind) (all []mortality) {
 			held["a@g"], held["b@g"] = "text", "text"
 		}},
 	)
+}
+
+// resting returns the operations before which a mounted filesystem is brought to rest. If it stayed so, its volume could not be removed.
+func resting(k kind) (all []mortality) {
+	for _, op := range operations() {
+		if slices.Contains([]string{"clone", "copy", "snapshot", "group snapshot"}, op.name) {
+			all = append(all, mortality{
+				operation: op,
+				prepare: func(s *stack, _ kind, _ map[string]string) {
+					s.publish("a", k)
+					s.publish("b", k)
+				},
+				end: func(s *stack) {
+					s.unpublish("a")
+					s.unpublish("b")
+				},
+			})
+		}
+	}
+	return all
 }
 
 // stage makes a filesystem on a new volume, grows the volume, and stages it again, which grows the filesystem.

@@ -224,7 +224,7 @@ func TestPoolReadOnly(t *testing.T) {
 		t.Errorf("a pool that is read-only was changed from\n%sto\n%s", before, after)
 	}
 	writable()
-	for _, op := range unlessAll(operations(), "copy", "group snapshot", "delete a source with a snapshot", "delete a clone", "delete a snapshot") {
+	for _, op := range unlessAll(operations(), "copy", "group snapshot", "delete a source with a snapshot", "delete a source with a clone", "delete a snapshot") {
 		s.must(op.call(s.ctx(), s, dataset))
 		for id := range op.made {
 			s.remove(id)

@@ -131,7 +131,7 @@ func TestSuspendedMeanwhile(t *testing.T) {
 			t.Run(failmode+"/"+k.name, func(t *testing.T) {
 				s := onFrail(t, failmode)
 				chosen := unlessAll(operations(), map[string][]string{
-					"wait": {"create", "copy", "snapshot", "delete a source with a snapshot"}, "continue": {"clone", "delete a clone"},
+					"wait": {"create", "copy", "snapshot", "delete a source with a snapshot"}, "continue": {"clone", "delete a source with a clone"},
 				}[failmode]...)
 				s.inTurn(k, chosen, func(op operation) {
 					s.goesAwayAt(k, op, 1)

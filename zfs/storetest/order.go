@@ -25,8 +25,7 @@ func permutations(items []string) [][]string {
 }
 
 // inOrders makes a family of volumes, each but the first a clone of another, and deletes
-// it, for each order, many at once; in a slow Backend for one, since the tests of
-// the driver itself try all of them. make returns what each volume holds; it gets the
+// it, for each order, many at once; in a slow Backend for one. make returns what each volume holds; it gets the
 // prefix of their names.
 func (x *trial) inOrders(orders [][]string, make func(x *trial, prefix string) map[string]string) {
 	if x.b.Slow() {

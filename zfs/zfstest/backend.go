@@ -70,7 +70,7 @@ func (b *Backend) Fresh(t testing.TB) *Backend {
 func (b *Backend) Store() zfs.Store { return b.store }
 
 // Slow implements storetest.Backend.
-func (b *Backend) Slow() bool { return true }
+func (b *Backend) Slow() bool { return os.Getenv("ZFS_CSI_EXHAUSTIVE") == "" }
 
 // names returns those of the parents and of their pools.
 func (b *Backend) names() (parents, pools []string) {
