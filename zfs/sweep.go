@@ -171,5 +171,9 @@ func (l *Local) sweepTombstone(ctx context.Context, d Dataset, lock func(VolumeI
 		}
 		defer unlock()
 	}
-	return errors.Join(l.removeTombstone(ctx, d), l.bury(ctx, d))
+	buried := l.bury(ctx, d)
+	if errors.Is(buried, ErrExists) {
+		buried = nil // Since it was listed it was moved, and another volume has its place.
+	}
+	return errors.Join(l.removeTombstone(ctx, d), buried)
 }

@@ -2,6 +2,7 @@ package history_test
 
 import (
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -42,6 +43,7 @@ func TestMain(m *testing.M) {
 	for name, value := range defaults {
 		set(name, value)
 	}
+	fmt.Fprintln(os.Stderr, "seed", flag.Lookup("rapid.seed").Value)
 	os.Exit(m.Run())
 }
 
