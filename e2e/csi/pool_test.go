@@ -205,7 +205,7 @@ func TestPoolReadOnly(t *testing.T) {
 	s.must(err)
 	snapshots, err := s.ListSnapshots(s.soon(), &csi.ListSnapshotsRequest{})
 	s.must(err)
-	if len(volumes.GetEntries()) != 2 || len(snapshots.GetEntries()) != 1 {
+	if len(volumes.GetEntries()) != 3 || len(snapshots.GetEntries()) != 1 {
 		t.Errorf("the lists are %v and %v", volumes, snapshots)
 	}
 	_, err = s.ControllerGetVolume(s.soon(), &csi.ControllerGetVolumeRequest{VolumeId: "absent"})
