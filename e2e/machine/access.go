@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -94,28 +93,4 @@ The end of this shell (exit) ends the cluster, and what was changed in it is gon
 	}
 	err = <-ended
 	return exitCode(err), notExit(err)
-}
-
-// loadVerb brings archives of container images into the current cluster.
-func loadVerb(ctx context.Context, args []string) (int, error) {
-	if len(args) == 0 {
-		return 2, errors.New("load needs archives: load ARCHIVE…")
-	}
-	instance, err := current()
-	if err != nil {
-		return 1, err
-	}
-	for _, path := range args {
-		archive, err := os.Open(path)
-		if err != nil {
-			return 1, fmt.Errorf("load images: %w", err)
-		}
-		cmd := instance.ssh(ctx, []string{"-T"}, "ctr -n k8s.io images import -")
-		cmd.Stdin = archive
-		err = tool(ctx, filepath.Join(instance.dir, "ssh.log"), cmd)
-		if err := errors.Join(err, archive.Close()); err != nil {
-			return 1, fmt.Errorf("load the images of %s: %w", path, err)
-		}
-	}
-	return 0, nil
 }

@@ -55,6 +55,14 @@ func findCluster(ctx context.Context, cache Cache) (Cluster, error) {
 		return Cluster{}, err
 	}
 	builder := clusterBuilder{modules: modules}
+	recipe, err := os.ReadFile(filepath.Join(modules.checkout, "Dockerfile"))
+	if err != nil {
+		return Cluster{}, fmt.Errorf("find what the driver's image is made of: %w", err)
+	}
+	below, _, found := strings.Cut(string(recipe), "\nFROM tools\n")
+	if !found {
+		return Cluster{}, errors.New("the Dockerfile has no stage that begins FROM tools")
+	}
 	for _, part := range []struct {
 		module Module
 		tools  *string
@@ -79,10 +87,16 @@ func findCluster(ctx context.Context, cache Cache) (Cluster, error) {
 	}
 	delete(texts, clusterStart) // it is no part of the disk
 	texts["images"] = fmt.Sprintf("%+v", builder.images("", ""))
-	sum := key(clusterLayout, builder.kubernetes, builder.provisioner, builder.addons, texts, clusterPackages, imageRootArgs, clusterSuite, assetText("unpack.sh"), clusterDiskSize, clusterUsers, serverNames)
+	texts["below the driver"] = below
+	sum := key(clusterLayout, builder.kubernetes, builder.provisioner, builder.addons, texts, clusterPackages, imageRootArgs, mmdebstrapArgs, clusterSuite, assetText("unpack.sh"), clusterDiskSize, clusterUsers, serverNames)
 	dir, err := cache.entry(ctx, "cluster-"+sum, func(ctx context.Context, dir string) error {
 		builder.dir = dir
-		return builder.build(ctx)
+		c, release, err := openContainers(ctx, cache)
+		if err != nil {
+			return err
+		}
+		defer release() //nolint:errcheck // the lock ends with this program at the latest
+		return builder.build(ctx, c)
 	})
 	return Cluster{dir}, err
 }
@@ -128,7 +142,7 @@ func (b *clusterBuilder) findVersions(ctx context.Context) (err error) {
 	return nil
 }
 
-func (b *clusterBuilder) build(ctx context.Context) error {
+func (b *clusterBuilder) build(ctx context.Context, c containers) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the cluster's disk is built as root")
 	}
@@ -137,6 +151,7 @@ func (b *clusterBuilder) build(ctx context.Context) error {
 	packages := filepath.Join(b.dir, "packages")
 	root := filepath.Join(b.dir, "root.tar")
 	images := filepath.Join(b.dir, "images.tar")
+	tools := filepath.Join(b.dir, "tools.tar") // what is below the driver, so that it need not be sent
 	tree := filepath.Join(b.dir, "tree")
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return fmt.Errorf("make a folder for the disk: %w", err)
@@ -150,7 +165,13 @@ func (b *clusterBuilder) build(ctx context.Context) error {
 		{"make its images", func(ctx context.Context) error {
 			return b.writeImages(ctx, images, packages, root, log)
 		}},
-		{"unpack them", func(ctx context.Context) error { return b.unpackImages(ctx, tree, images, packages, log) }},
+		{"make the base of the driver's image", func(ctx context.Context) error {
+			if err := c.buildTools(ctx, b.modules.checkout); err != nil {
+				return err
+			}
+			return c.save(ctx, localTools, localTools, tools)
+		}},
+		{"unpack them", func(ctx context.Context) error { return b.unpackImages(ctx, tree, packages, log, images, tools) }},
 		{"make its disk", func(ctx context.Context) error {
 			return errors.Join(b.layOut(ctx, tree, packages), b.keep(tree), b.makeDisk(ctx, tree, log))
 		}},
@@ -159,7 +180,7 @@ func (b *clusterBuilder) build(ctx context.Context) error {
 			return err
 		}
 	}
-	return errors.Join(os.RemoveAll(packages), os.RemoveAll(tree), os.Remove(images), os.Remove(root))
+	return errors.Join(os.RemoveAll(packages), os.RemoveAll(tree), os.Remove(images), os.Remove(tools), os.Remove(root))
 }
 
 // layOut puts everything but the images where the machine looks for it.

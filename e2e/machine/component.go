@@ -19,6 +19,7 @@ type Module struct {
 // Modules are apart from the driver's and from each other: their requirements do not go
 // together, and each tool is to be built with what it was released with.
 type Modules struct {
+	checkout    string // the folder they are in
 	kubernetes  Module
 	provisioner Module
 	addons      Module // the other sidecars, Helm, and what makes images
@@ -37,6 +38,7 @@ func findModules() (Modules, error) {
 			return Modules{}, fmt.Errorf("find the checkout: %w", err)
 		case there:
 			return Modules{
+				checkout:    at,
 				kubernetes:  Module{"kubernetes", sources},
 				provisioner: Module{"provisioner", filepath.Join(sources, "provisioner")},
 				addons:      Module{"addons", filepath.Join(sources, "addons")},

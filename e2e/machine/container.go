@@ -27,11 +27,21 @@ const imageSuite = "trixie"
 const driverInImage = "/usr/local/bin/zfs-csi"
 
 // containers is a store of container images that buildah works on.
-type containers struct{ dir, log string }
+type containers struct {
+	dir, log string
+	base     string // an archive of the Dockerfile's base
+}
 
 // openContainers returns the store in the cache folder, for this process alone until release is called.
 func openContainers(ctx context.Context, cache Cache) (c containers, release func() error, err error) {
-	c = containers{dir: filepath.Join(cache.root, "containers")}
+	if err := install(ctx, cache, imageTools); err != nil {
+		return c, nil, err
+	}
+	base, err := findBase(ctx, cache)
+	if err != nil {
+		return c, nil, err
+	}
+	c = containers{dir: filepath.Join(cache.root, "containers"), base: base}
 	c.log = filepath.Join(c.dir, "build.log")
 	if err := os.MkdirAll(c.dir, 0o700); err != nil {
 		return c, nil, fmt.Errorf("make a store of container images: %w", err)
@@ -78,20 +88,13 @@ func imageVerb(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	if err := install(ctx, cache, imageTools); err != nil {
-		return 1, err
-	}
-	base, err := findBase(ctx, cache)
-	if err != nil {
-		return 1, err
-	}
 	c, release, err := openContainers(ctx, cache)
 	if err != nil {
 		return 1, err
 	}
 	defer release() //nolint:errcheck // the lock ends with this program at the latest
 	if err := step(ctx, "build the image "+name, nil, func(ctx context.Context) error {
-		return c.buildDriver(ctx, base, binary, name, archive)
+		return c.buildDriver(ctx, binary, name, archive)
 	}); err != nil {
 		return 1, err
 	}
@@ -129,18 +132,27 @@ func findBase(ctx context.Context, cache Cache) (string, error) {
 	return filepath.Join(dir, "root.tar"), err
 }
 
-// buildDriver builds the image by the Dockerfile. What is below the driver keeps a name of its own, so that
-// the next build, with another driver, finds it.
-func (c containers) buildDriver(ctx context.Context, base, binary, name, archive string) error {
-	const localBase, localTools = "localhost/zfs-csi-base", "localhost/zfs-csi-tools"
+const (
+	localBase  = "localhost/zfs-csi-base"
+	localTools = "localhost/zfs-csi-tools"
+)
+
+// buildTools builds what is below the driver, by the Dockerfile in the folder checkout. It keeps a name of its own, so
+// that the next build, with another driver, finds it.
+func (c containers) buildTools(ctx context.Context, checkout string) error {
 	recipe := filepath.Join(c.dir, "Base")
 	if err := os.WriteFile(recipe, []byte("FROM scratch\nADD root.tar /\n"), 0o600); err != nil {
 		return fmt.Errorf("write how the base is made: %w", err)
 	}
-	if err := c.build(ctx, "--file", recipe, "--tag", localBase, filepath.Dir(base)); err != nil {
+	if err := c.build(ctx, "--file", recipe, "--tag", localBase, filepath.Dir(c.base)); err != nil {
 		return err
 	}
-	if err := c.build(ctx, "--build-arg", "BASE="+localBase, "--target", "tools", "--tag", localTools, "."); err != nil {
+	return c.build(ctx, "--build-arg", "BASE="+localBase, "--target", "tools", "--tag", localTools, checkout)
+}
+
+// buildDriver builds the image by the Dockerfile in the current folder.
+func (c containers) buildDriver(ctx context.Context, binary, name, archive string) error {
+	if err := c.buildTools(ctx, "."); err != nil {
 		return err
 	}
 	_, version, _ := strings.Cut(name, ":")
@@ -152,11 +164,16 @@ func (c containers) buildDriver(ctx context.Context, base, binary, name, archive
 	if err != nil {
 		return fmt.Errorf("read which image was built: %w", err)
 	}
+	return c.save(ctx, string(image), name, archive)
+}
+
+// save writes an image as name to an archive.
+func (c containers) save(ctx context.Context, image, name, archive string) error {
 	partial := archive + ".partial"
 	if err := os.RemoveAll(partial); err != nil { // left by a run that was killed
 		return fmt.Errorf("remove an unfinished archive: %w", err)
 	}
-	if err := c.run(ctx, "push", string(image), "docker-archive:"+partial+":"+name); err != nil {
+	if err := c.run(ctx, "push", image, "docker-archive:"+partial+":"+name); err != nil {
 		return err
 	}
 	return os.Rename(partial, archive)

@@ -15,11 +15,12 @@ const (
 	blobsFolder  = "io.containerd.content.v1.content/blobs"
 )
 
-// unpackImages has containerd unpack an archive of images, and lays out its root folder in tree:
+// unpackImages has containerd unpack archives of images, and lays out its root folder in tree:
 // as "layers" and "blobs" the parts above, and the rest as "containerd".
-func (b *clusterBuilder) unpackImages(ctx context.Context, tree, archive, packages, log string) error {
+func (b *clusterBuilder) unpackImages(ctx context.Context, tree, packages, log string, archives ...string) error {
 	root := filepath.Join(tree, "containerd")
-	cmd := exec.CommandContext(ctx, "sh", "-c", assetText("unpack.sh"), "unpack.sh", filepath.Join(packages, "usr/bin"), archive, root)
+	args := append([]string{"-c", assetText("unpack.sh"), "unpack.sh", filepath.Join(packages, "usr/bin"), root}, archives...)
+	cmd := exec.CommandContext(ctx, "sh", args...)
 	cmd.Env = plainEnvironment()
 	isolate(cmd)
 	if err := tool(ctx, log, cmd); err != nil {

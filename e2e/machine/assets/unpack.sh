@@ -1,8 +1,9 @@
 # Runs on this computer, in mount and process namespaces of its own:
-# unpack.sh PROGRAMS ARCHIVE ROOT. Has containerd unpack an archive of images into its
+# unpack.sh PROGRAMS ROOT ARCHIVE… Has containerd unpack archives of images into its
 # root folder, as it would in the machine, which would take minutes of emulation.
 set -eu
-programs=$1 archive=$2 root=$3
+programs=$1 root=$2
+shift 2
 mount --make-rprivate /
 state=$(mktemp -d /tmp/zfs-csi-XXXXXX) # a socket's path has to be short
 trap 'rm -rf "$state"' EXIT
@@ -14,6 +15,8 @@ until "$programs/ctr" --address "$state/sock" version >/dev/null 2>&1; do
 	[ "$tries" -lt 300 ] || { echo "containerd does not serve" >&2; exit 1; }
 	sleep 0.2 # between two polls
 done
-"$programs/ctr" --address "$state/sock" -n k8s.io images import --snapshotter overlayfs "$archive"
+for archive; do
+	"$programs/ctr" --address "$state/sock" -n k8s.io images import --snapshotter overlayfs "$archive"
+done
 kill -TERM $!
 wait $! || true
