@@ -172,7 +172,7 @@ test-kind: image ## the chart's test and the story on a node like kind's: a /dev
 		'$(MACHINE) sh "sh -s" <e2e/cluster/like-kind.sh; exec $(WITH_DRIVER) e2e/cluster/kind-run'
 
 .PHONY: smoke
-smoke: image e2e-programs ## in one cluster: the chart's test, the story, and ten specs of Kubernetes' storage suite
+smoke: image e2e-programs ## in one cluster: the chart's test, the story, and nine specs of Kubernetes' storage suite
 	@$(MACHINE) run --cluster -- $(WITH_DRIVER) e2e/cluster/smoke-run bin/smoke $(SUITE) -results $(CURDIR)/bin/smoke/specs -again
 
 .PHONY: e2e

@@ -252,7 +252,7 @@ func TestNotes(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "templates/notes.yaml"), []byte(template), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := helm(t, append([]string{"template", "mine", dir, "-n", "storage", "--kube-version", "1.36.0", "--show-only", "templates/notes.yaml"}, args...)...)
+		out, err := helm(t, append([]string{"template", "mine", dir, "-n", "storage", "--show-only", "templates/notes.yaml"}, args...)...)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -2,7 +2,7 @@
 # pods begun from now on, are in a mount namespace of their own, with a /dev that has what was there at its start and
 # nothing that comes later, and with no udev. The cluster goes on.
 set -eu
-modprobe loop # block volumes take loop devices of the kubelet, which are there where kind runs
+modprobe loop max_loop=64 # as manifests/kind/README.md has it
 for unit in containerd kubelet; do
 	cp "/run/systemd/transient/$unit.service" "/run/$unit.service"
 done

@@ -6,6 +6,9 @@ securityContext:
   readOnlyRootFilesystem: true
   capabilities:
     drop: [ALL]
+  # Where SELinux is enforced: the socket is that of a privileged container.
+  seLinuxOptions:
+    type: spc_t
 terminationMessagePolicy: FallbackToLogsOnError
 volumeMounts:
   - name: socket
