@@ -13,6 +13,22 @@ import (
 	"github.com/zfs-csi/zfs-csi/zfs/fake"
 )
 
+// TestProbe: the driver is ready while one of its pools is there.
+func TestProbe(t *testing.T) {
+	for _, c := range []struct {
+		away  []string
+		ready bool
+	}{{nil, true}, {[]string{tank.Pool()}, true}, {[]string{tank.Pool(), fast.Pool()}, false}} {
+		s := serve(t)
+		for _, pool := range c.away {
+			s.store.SetPool(pool, fake.Exported)
+		}
+		if resp, err := s.Probe(s.context(), &csi.ProbeRequest{}); err != nil || resp.GetReady().GetValue() != c.ready {
+			t.Errorf("without %v: %v, %v; want ready %t", c.away, resp, err, c.ready)
+		}
+	}
+}
+
 // TestUnavailable makes every call while a pool is not there.
 func TestUnavailable(t *testing.T) {
 	s := serve(t)
@@ -92,14 +108,8 @@ func TestUnavailable(t *testing.T) {
 				s.want(call(s.context()), codes.Unavailable, "tank")
 			})
 		}
-		if resp, err := s.Probe(s.context(), &csi.ProbeRequest{}); err != nil || resp.GetReady().GetValue() {
-			t.Errorf("probe: %v, %v; want not ready", resp, err)
-		}
 	}
 	s.store.SetPool("tank", fake.Healthy)
-	if resp, err := s.Probe(s.context(), &csi.ProbeRequest{}); err != nil || !resp.GetReady().GetValue() {
-		t.Errorf("probe: %v, %v; want ready", resp, err)
-	}
 	if v := s.get("pvc-1"); v.Size != mib {
 		t.Errorf("the volume has changed: %+v", v)
 	}

@@ -46,7 +46,7 @@ func (h *Health) Close() error { return h.conn.Close() }
 //
 //   - /healthz: are calls answered? It does not ask for pools, since no restart brings one back: not even by
 //     Probe, which has no answer while a pool hangs.
-//   - /readyz: does Probe say that the driver is ready, with all its pools and parents there?
+//   - /readyz: does Probe say that the driver is ready, with a pool and parent that it can use?
 func (h *Health) Handle(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", answer(func(ctx context.Context) error {
 		_, err := h.identity.GetPluginInfo(ctx, &csi.GetPluginInfoRequest{})
@@ -55,7 +55,7 @@ func (h *Health) Handle(mux *http.ServeMux) {
 	mux.HandleFunc("GET /readyz", answer(func(ctx context.Context) error {
 		resp, err := h.identity.Probe(ctx, &csi.ProbeRequest{})
 		if err == nil && !resp.GetReady().GetValue() {
-			err = fmt.Errorf("a pool or parent is not there; see the driver's log, or zfs-csi check")
+			err = fmt.Errorf("no pool and parent is there; see the driver's log, or zfs-csi check")
 		}
 		return err
 	}))

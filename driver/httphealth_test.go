@@ -70,6 +70,8 @@ func TestHealth(t *testing.T) {
 	want("/", http.StatusNotFound, "")
 
 	s.store.SetPool(fast.Pool(), fake.Exported)
+	want("/readyz", http.StatusOK, "ok")
+	s.store.SetPool(tank.Pool(), fake.Exported)
 	want("/healthz", http.StatusOK, "ok")
 	want("/readyz", http.StatusServiceUnavailable, "pool")
 	s.store.SetPool(fast.Pool(), fake.Healthy)

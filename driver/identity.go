@@ -30,18 +30,19 @@ func (d *Driver) GetPluginCapabilities(context.Context, *csi.GetPluginCapabiliti
 	}}, nil
 }
 
-// Probe implements csi.IdentityServer. While a pool is not there the driver is not
+// Probe implements csi.IdentityServer. While none of its pools is there the driver is not
 // ready, which is no error: sidecars then wait for it, where an error would have the
-// driver restarted again and again, and no restart brings a pool back. It starts
+// driver restarted again and again, and no restart brings a pool back. Where one of
+// several is away, the volumes of the others are to be served. It starts
 // one or two ZFS commands; once in ten seconds is often enough.
 func (d *Driver) Probe(ctx context.Context, _ *csi.ProbeRequest) (*csi.ProbeResponse, error) {
-	_, err := ask(ctx, d, func(ctx context.Context) (struct{}, error) { return struct{}{}, d.store.Check(ctx) })
+	some, err := ask(ctx, d, d.store.Check)
 	switch status.Code(err) {
 	case codes.OK:
 		return &csi.ProbeResponse{Ready: wrapperspb.Bool(true)}, nil
 	case codes.Unavailable:
-		d.config.Log.WarnContext(ctx, "not ready", "error", err)
-		return &csi.ProbeResponse{Ready: wrapperspb.Bool(false)}, nil
+		d.config.Log.WarnContext(ctx, "not all parents can be used", "ready", some, "error", err)
+		return &csi.ProbeResponse{Ready: wrapperspb.Bool(some)}, nil
 	case codes.DeadlineExceeded, codes.Canceled:
 		return nil, err
 	default:

@@ -10,7 +10,7 @@ import (
 
 // List implements Store. Its cost grows with the number of volumes.
 func (l *Local) List(ctx context.Context) ([]*Volume, error) {
-	if err := l.Check(ctx); err != nil {
+	if _, err := l.Check(ctx); err != nil {
 		return nil, err
 	}
 	c := getCommand(strings.Join(asked, ","), append([]string{"-d", "1", "-t", "filesystem,volume"}, names(l.parents)...)...)

@@ -102,12 +102,12 @@ func NewLocal(c LocalConfig) (*Local, error) {
 func (l *Local) Parents() []Dataset { return l.parents }
 
 // Check implements Store.
-func (l *Local) Check(ctx context.Context) error {
+func (l *Local) Check(ctx context.Context) (some bool, err error) {
 	f, err := l.find(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return errors.Join(f.faults...)
+	return len(f.faults) < len(l.parents), errors.Join(f.faults...)
 }
 
 // Capacity implements Store.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,6 +17,9 @@ import (
 //
 // What is at Path is always a whole pool: it is made in a file beside it, which gets its name when it is done. So
 // nothing that is at Path is ever written to but by ZFS, and what a power failure leaves beside it holds nothing.
+//
+// It is made once. A file that is gone, since what it lies on is not mounted, say, is not made again: another pool of
+// the name, and a parent in it, would prove that no volume has ever been.
 type PoolFile struct {
 	Runner Runner
 	// Path of the file. The kernel opens it by this path, from the root of the machine: in a container its folder has
@@ -25,6 +29,8 @@ type PoolFile struct {
 	Size int64
 	// Pool is the name of the pool.
 	Pool string
+	// NoteDir is a folder that lasts, in which it is noted which pool was made. It is there also when what Path lies on is not.
+	NoteDir string
 }
 
 // PoolChange tells what Ensure did.
@@ -40,15 +46,18 @@ const (
 	PoolCreated
 )
 
+// listPatience is how long a list of the pools may take, one of which may hang.
+const listPatience = 30 * time.Second
+
 // unfinished ends the name of the file in which a pool is being made.
 const unfinished = ".zfs-csi-unfinished"
 
-// Ensure imports the pool in the file, or makes both where there is neither. Done again it changes nothing, and
+// Ensure imports the pool in the file, or makes both where there has never been one. Done again it changes nothing, and
 // where it was cut off, it begins anew or goes on.
 //
 // Errors: ErrNotOurs when a pool of that name is imported from elsewhere, or when the file is there and does not hold a pool
-// of that name; ErrInvalid when the file cannot be at that path; ErrNoSpace when the file could outgrow what it lies
-// on; ErrBusy when another process is at it; ErrUnavailable.
+// of that name, or not the one that was made; ErrInvalid when the file cannot be at that path; ErrNoSpace when the file could
+// outgrow what it lies on; ErrBusy when another process is at it; ErrUnavailable, also when the file is gone.
 func (p PoolFile) Ensure(ctx context.Context) (PoolChange, error) {
 	change, err := p.ensure(ctx)
 	if err != nil {
@@ -66,28 +75,40 @@ func (p PoolFile) ensure(ctx context.Context) (PoolChange, error) {
 		return 0, err
 	}
 	defer unlock()
+	noted, err := p.noted()
+	if err != nil {
+		return 0, err
+	}
 	imported, err := p.imported(ctx)
 	if err != nil {
 		return 0, err
 	}
+	if imported != "" && imported == noted {
+		return PoolUnchanged, nil // However it is: that is for the calls to say.
+	}
 	label, err := readLabel(ctx, p.Runner, p.Path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := p.make(ctx, imported); err != nil {
-			return 0, err
-		}
-		if label, err = readLabel(ctx, p.Runner, p.Path); err != nil {
+		if label, err = p.make(ctx, imported, noted); err != nil {
 			return 0, err
 		}
 		return PoolCreated, p.load(ctx, label)
 	case err != nil:
 		return 0, err
-	case imported != "" && imported == label.guid:
-		return PoolUnchanged, nil
-	case imported != "":
+	case noted != "" && noted != label.guid:
+		return 0, fmt.Errorf("%w: the file holds another pool (GUID %s) than the one that was made here (GUID %s); "+
+			"if it is to be used from now on, remove %s", ErrNotOurs, label.guid, noted, p.note())
+	case imported != "" && imported != label.guid:
 		return 0, p.elsewhere(imported)
 	}
-	return PoolImported, p.load(ctx, label)
+	change := PoolUnchanged
+	if imported == "" {
+		change = PoolImported
+		if err := p.load(ctx, label); err != nil {
+			return 0, err
+		}
+	}
+	return change, p.remember(label)
 }
 
 // lock makes this process the only one that is at the files of the folder. A process that ends gives the lock back.
@@ -117,6 +138,8 @@ func (p PoolFile) lock() (unlock func(), err error) {
 func (p PoolFile) imported(ctx context.Context) (string, error) {
 	// Without a name, so that "there is none" is an answer and not an error.
 	command := Command{Name: "zpool", Args: []string{"list", "-Hp", "-o", "name,guid"}}
+	ctx, cancel := context.WithTimeout(ctx, listPatience)
+	defer cancel()
 	result, err := p.Runner.Run(ctx, command)
 	if err != nil {
 		return "", err
@@ -137,26 +160,41 @@ func (p PoolFile) imported(ctx context.Context) (string, error) {
 }
 
 // make makes the file with a pool in it, which then is not imported. What is imported under the pool's name is the
-// unfinished pool of an earlier call, or nothing.
-func (p PoolFile) make(ctx context.Context, imported string) error {
+// unfinished pool of an earlier call, or nothing. What is noted is one that has only its file's name still to get, or
+// one whose file is gone.
+func (p PoolFile) make(ctx context.Context, imported, noted string) (poolLabel, error) {
 	draft := p.Path + unfinished
-	if imported == "" {
+	label, err := readLabel(ctx, p.Runner, draft)
+	switch {
+	case noted != "" && (err != nil || label.guid != noted):
+		return label, fmt.Errorf("%w: the file is gone, in which this pool was made (GUID %s); is what it lies on mounted? No other is made in its "+
+			"place, which would pass for it without its volumes; if they are lost for good, remove %s", ErrUnavailable, noted, p.note())
+	case imported != "" && (err != nil || label.guid != imported):
+		return label, p.elsewhere(imported)
+	case noted == "" && imported == "":
 		if err := p.makeFile(draft); err != nil {
-			return err
+			return label, err
 		}
 		if err := p.zpool(ctx, "create", createArgs(p.Pool, draft)...); err != nil {
-			return err
+			return label, err
 		}
-	} else if label, err := readLabel(ctx, p.Runner, draft); err != nil || label.guid != imported {
-		return p.elsewhere(imported)
+		if label, err = readLabel(ctx, p.Runner, draft); err != nil {
+			return label, err
+		}
+		imported = label.guid
 	}
-	if err := p.zpool(ctx, "export", p.Pool); err != nil {
-		return err
+	if imported != "" {
+		if err := p.zpool(ctx, "export", p.Pool); err != nil {
+			return label, err
+		}
+	}
+	if err := p.remember(label); err != nil {
+		return label, err
 	}
 	if err := os.Rename(draft, p.Path); err != nil {
-		return err
+		return label, err
 	}
-	return syncFolder(p.Path)
+	return label, syncFolder(p.Path)
 }
 
 // createArgs are those of zpool create. The pool remembers nothing outside of itself (cachefile), its file shrinks again as

@@ -22,7 +22,7 @@ const fileSize = 128 << 20
 func newPoolFile(t *testing.T) zfs.PoolFile {
 	t.Helper()
 	name, dir := zfstest.NoPool(t)
-	return zfs.PoolFile{Runner: run, Path: filepath.Join(dir, "folder", "pool.img"), Size: fileSize, Pool: name}
+	return zfs.PoolFile{Runner: run, Path: filepath.Join(dir, "folder", "pool.img"), Size: fileSize, Pool: name, NoteDir: filepath.Join(dir, "notes")}
 }
 
 // ensured checks that Ensure changes what is wanted, and that the pool is then imported from the file.
@@ -37,9 +37,11 @@ func ensured(t *testing.T, p zfs.PoolFile, want zfs.PoolChange) {
 			t.Fatalf("the label does not say %q:\n%s", line, label)
 		}
 	}
-	entries, err := os.ReadDir(filepath.Dir(p.Path))
-	if err != nil || len(entries) != 1 {
-		t.Fatalf("beside the file there are %v, %v", entries, err)
+	for _, dir := range []string{filepath.Dir(p.Path), p.NoteDir} {
+		entries, err := os.ReadDir(dir)
+		if err != nil || len(entries) != 1 {
+			t.Fatalf("in %s there are %v, %v", dir, entries, err)
+		}
 	}
 }
 
@@ -145,6 +147,65 @@ func TestPoolFileCutOff(t *testing.T) {
 			ensured(t, p, want)
 		})
 	}
+}
+
+// TestPoolFileNoted: it was noted which pool is made, and the power went before its file had its name.
+func TestPoolFileNoted(t *testing.T) {
+	t.Parallel()
+	p := newPoolFile(t)
+	ensured(t, p, zfs.PoolCreated)
+	zfstest.Run(t, "zpool", "export", p.Pool)
+	zfstest.Run(t, "mv", p.Path, p.Path+".zfs-csi-unfinished")
+	ensured(t, p, zfs.PoolCreated)
+}
+
+// TestPoolFileGone: a file that is gone is not made again, nor is another taken for it, unless somebody says so.
+func TestPoolFileGone(t *testing.T) {
+	t.Parallel()
+	p := newPoolFile(t)
+	ensured(t, p, zfs.PoolCreated)
+	guid, away := zfstest.Run(t, "zpool", "get", "-Hpo", "value", "guid", p.Pool), filepath.Join(filepath.Dir(p.NoteDir), "away.img")
+	refused := func(want error, words ...string) {
+		t.Helper()
+		_, err := p.Ensure(t.Context())
+		if !errors.Is(err, want) {
+			t.Fatalf("Ensure returns %v, want %v", err, want)
+		}
+		for _, w := range append(words, guid, p.NoteDir) {
+			if !strings.Contains(err.Error(), w) {
+				t.Errorf("%q does not say %q", err, w)
+			}
+		}
+		if zfstest.Imported(t, p.Pool) {
+			t.Fatal("a pool is imported")
+		}
+	}
+	zfstest.Run(t, "zpool", "export", p.Pool)
+	zfstest.Run(t, "mv", p.Path, away)
+	refused(zfs.ErrUnavailable, "the file is gone")
+	if err := os.WriteFile(p.Path+".zfs-csi-unfinished", make([]byte, fileSize), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(zfs.ErrUnavailable, "the file is gone")
+
+	other := p
+	other.NoteDir = t.TempDir()
+	ensured(t, other, zfs.PoolCreated)
+	zfstest.Run(t, "zpool", "export", p.Pool)
+	refused(zfs.ErrNotOurs, "holds another pool")
+	zfstest.Run(t, "mv", away, p.Path)
+	ensured(t, p, zfs.PoolImported)
+
+	// A pool that was made elsewhere, or by one who noted nothing.
+	zfstest.Run(t, "zpool", "export", p.Pool)
+	zfstest.Run(t, "rm", "-r", p.NoteDir)
+	ensured(t, p, zfs.PoolImported)
+	// Imported it is left alone, whatever has become of the name of its file.
+	zfstest.Run(t, "mv", p.Path, away)
+	if change, err := p.Ensure(t.Context()); err != nil || change != zfs.PoolUnchanged {
+		t.Errorf("Ensure returns %d, %v", change, err)
+	}
+	zfstest.Run(t, "mv", away, p.Path)
 }
 
 // TestPoolFileLeftOver: a draft that was cut off inside zpool create is begun anew.

@@ -132,7 +132,7 @@ func (l *Local) orphansListed(ctx context.Context, leaf, volume string) ([]*Snap
 
 // ListSnapshots implements Store. Its cost grows with the number of snapshots.
 func (l *Local) ListSnapshots(ctx context.Context) ([]*Snapshot, error) {
-	if err := l.Check(ctx); err != nil {
+	if _, err := l.Check(ctx); err != nil {
 		return nil, err
 	}
 	c := getCommand(strings.Join(asked, ","), append([]string{"-d", "2", "-t", "snapshot"}, names(l.parents)...)...)

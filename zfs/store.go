@@ -15,8 +15,8 @@ type Store interface {
 	Parents() []Dataset
 
 	// Check returns nil when every parent is there, carries this driver's marker,
-	// and lies on a pool that answers; else ErrUnavailable.
-	Check(ctx context.Context) error
+	// and lies on a pool that answers; else ErrUnavailable, and whether there is one that does.
+	Check(ctx context.Context) (some bool, err error)
 
 	// Create makes an empty volume. Errors: ErrExists, ErrNotOurs (something else is in its
 	// place), ErrNoSpace, ErrInvalid, ErrUnavailable.

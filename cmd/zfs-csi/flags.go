@@ -128,8 +128,8 @@ func (f *flags) parents(parents *datasets) {
 
 // hostRoot adds --host-root.
 func (f *flags) hostRoot(root *string) {
-	f.StringVar(root, "host-root", "", "where the node's root is mounted, as a `FOLDER` such as /host: zfs and zpool, and they alone,\n"+
-		"are then the node's own, which always go with its module. What the node unmounts has to vanish there\n"+
+	f.StringVar(root, "host-root", "", "where the node's root is mounted, as a `FOLDER` such as /host: zfs, zpool and zdb, and they\n"+
+		"alone, are then the node's own, which always go with its module. What the node unmounts has to vanish there\n"+
 		"(in a pod: mountPropagation: HostToContainer), or volumes stay busy. Empty: those in PATH")
 }
 

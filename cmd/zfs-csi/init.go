@@ -19,9 +19,10 @@ The pool has to be there, or, for a trial, is made in a file and imported from i
 
   zfs-csi init --pool-file /var/lib/zfs-csi/pool.img --pool-size 20Gi tank/csi
 
-This makes the file and the pool where there is neither, imports the pool where only the file is
-there, as after a start of the machine, and does nothing where the pool is imported from this file.
-A file or a pool that it did not make is left alone, with an error.
+This makes the file and the pool where there has been neither, imports the pool where only the file
+is there, as after a start of the machine, and does nothing where the pool is imported from this file.
+A file or a pool that it did not make is left alone, with an error, and a file that is gone is not
+made again.
 `
 
 func initParents(ctx context.Context, call invocation) error {
@@ -30,7 +31,7 @@ func initParents(ctx context.Context, call invocation) error {
 	f := newFlags("init", initHelp, call)
 	f.driverName(&driverName)
 	f.hostRoot(&hostRoot)
-	f.poolFile(&pool)
+	f.poolFile(&pool, "the dataset")
 	newLog := f.logs(slog.LevelWarn)
 	if err := f.parse(math.MaxInt); err != nil {
 		return err

@@ -15,7 +15,7 @@ func TestInitPoolFileOnZFS(t *testing.T) {
 	file, parent := filepath.Join(dir, "pool.img"), pool+"/csi"
 	initialise := func(code int, says ...string) {
 		t.Helper()
-		got := runWith(t.Context(), map[string]string{"ZFS_CSI_POOL_FILE": file}, "init", "--pool-size", "96Mi", parent)
+		got := runWith(t.Context(), map[string]string{"ZFS_CSI_POOL_FILE": file, "ZFS_CSI_POOL_NOTE_DIR": filepath.Join(dir, "notes")}, "init", "--pool-size", "96Mi", parent)
 		for _, words := range says {
 			if got.code != code || !strings.Contains(got.stdout+got.stderr, words) {
 				t.Fatalf("exit code %d, it says\n%s%swant %d and %q", got.code, got.stdout, got.stderr, code, words)

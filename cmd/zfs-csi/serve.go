@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/zfs-csi/zfs-csi/driver"
@@ -16,8 +17,9 @@ namespace whose mounts the kubelet sees. On SIGTERM or SIGINT it takes no new ca
 and ends when the running ones have.
 
 A parent that is missing, or whose pool is not imported, stops nothing: calls that
-need it are answered UNAVAILABLE until it is there; /readyz then says no, but /healthz
-yes, since no restart brings a pool back. While another process serves one of
+need it are answered UNAVAILABLE until it is there. While none is there, /readyz says no, but
+/healthz yes, since no restart brings a pool back. With --pool-file it makes or imports the
+pool of the last parent itself, as zfs-csi init does. While another process serves one of
 the parents on this machine, it waits for that to end.
 `
 
@@ -30,6 +32,7 @@ type options struct {
 	parents                        datasets
 	endpoint, lockDir, httpAddress string
 	tools                          zfs.Exec
+	pool                           zfs.PoolFile
 }
 
 func serve(ctx context.Context, call invocation) error {
@@ -71,6 +74,13 @@ func serve(ctx context.Context, call invocation) error {
 	defer locks.release()
 	o.tools.Inherited = locks.commands
 	o.Log.InfoContext(ctx, "starting", "version", o.Version, "parents", o.parents.String())
+	if o.pool.Path != "" {
+		ctx, cancel := context.WithCancel(ctx)
+		var awaiting sync.WaitGroup
+		defer awaiting.Wait()
+		defer cancel()
+		awaiting.Go(func() { o.awaitPool(ctx) })
+	}
 	return d.Serve(ctx, o.endpoint)
 }
 
@@ -90,6 +100,7 @@ func parseOptions(call invocation) (*options, error) {
 	f.StringVar(&o.lockDir, "lock-dir", "/run/zfs-csi",
 		"the `FOLDER` of the locks that keep a second process off the parents; in a container: the node's")
 	f.hostRoot(&o.tools.Root)
+	f.poolFile(&o.pool, "the last parent")
 	f.StringVar(&registration.Dir, "kubelet-registration-dir", "",
 		"the kubelet's `FOLDER` of sockets to register plugins by, /var/lib/kubelet/plugins_registry as a rule;\n"+
 			"empty: node-driver-registrar registers the driver, or nobody does")

@@ -84,7 +84,7 @@ func TestPod(t *testing.T) {
 	for _, c := range append(pod.list("initContainers"), pod.list("containers")...) {
 		name := c.text("name")
 		names = append(names, name)
-		isDriver := name == "pool" || name == "zfs-csi"
+		isDriver := name == "zfs-csi"
 		if got := c.at("securityContext", "privileged") == true; got != isDriver {
 			t.Errorf("%s privileged: %t", name, got)
 		}
@@ -105,7 +105,7 @@ func TestPod(t *testing.T) {
 			t.Errorf("%s sees the kubelet's folder %q", name, got)
 		}
 	}
-	if want := []string{"pool", "zfs-csi", "csi-provisioner", "csi-snapshotter", "csi-resizer"}; !slices.Equal(names, want) {
+	if want := []string{"zfs-csi", "csi-provisioner", "csi-snapshotter", "csi-resizer"}; !slices.Equal(names, want) {
 		t.Errorf("the containers are %v, want %v", names, want)
 	}
 	if pod.at("automountServiceAccountToken") != false {

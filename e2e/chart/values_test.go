@@ -114,8 +114,8 @@ func TestDriverKnows(t *testing.T) {
 		if o.text("kind") != "DaemonSet" {
 			continue
 		}
-		for _, c := range append(o.list("spec", "template", "spec", "initContainers"), o.list("spec", "template", "spec", "containers")...) {
-			if c.text("name") != "pool" && c.text("name") != "zfs-csi" {
+		for _, c := range o.list("spec", "template", "spec", "containers") {
+			if c.text("name") != "zfs-csi" {
 				continue
 			}
 			command := c.text("args", 0)

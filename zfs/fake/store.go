@@ -74,12 +74,13 @@ func (s *Store) enter(ctx context.Context, op string, id zfs.VolumeID) error {
 func (s *Store) Parents() []zfs.Dataset { return slices.Clone(s.parents) }
 
 // Check implements zfs.Store.
-func (s *Store) Check(ctx context.Context) error {
+func (s *Store) Check(ctx context.Context) (some bool, err error) {
 	if err := s.enter(ctx, "Check", zfs.VolumeID{}); err != nil {
-		return err
+		return false, err
 	}
 	defer s.mu.Unlock()
-	return s.check()
+	some = slices.ContainsFunc(s.parents, func(p zfs.Dataset) bool { return s.usable(p) == nil })
+	return some, s.check()
 }
 
 // Create implements zfs.Store.

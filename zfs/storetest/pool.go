@@ -12,7 +12,8 @@ import (
 func (x *trial) unavailable() {
 	x.t.Helper()
 	ctx := x.t.Context()
-	x.is(x.store.Check(ctx), zfs.ErrUnavailable)
+	_, err := x.store.Check(ctx)
+	x.is(err, zfs.ErrUnavailable)
 	for _, name := range []string{"a", "absent"} {
 		id := volumeID(x.t, name)
 		_, err := x.store.Get(ctx, id)
@@ -36,7 +37,7 @@ func (x *trial) unavailable() {
 		x.is(err, zfs.ErrUnavailable)
 		x.is(x.store.DeleteSnapshot(ctx, snapshot), zfs.ErrUnavailable)
 	}
-	_, err := x.store.List(ctx)
+	_, err = x.store.List(ctx)
 	x.is(err, zfs.ErrUnavailable)
 	_, err = x.store.ListSnapshots(ctx)
 	x.is(err, zfs.ErrUnavailable)
@@ -78,8 +79,19 @@ func testOtherPoolExported(x *trial) {
 	x.is(x.store.Delete(x.t.Context(), volumeID(x.t, "absent")), zfs.ErrUnavailable)
 	_, err = x.store.List(x.t.Context())
 	x.is(err, zfs.ErrUnavailable)
-	x.is(x.store.Check(x.t.Context()), zfs.ErrUnavailable)
+	some, err := x.store.Check(x.t.Context())
+	x.is(err, zfs.ErrUnavailable)
+	if !some {
+		x.t.Error("one of two pools is away, and none is said to be there")
+	}
 	x.delete("a")
+	importsOther := x.b.Export(x.t, x.parent().Pool())
+	some, err = x.store.Check(x.t.Context())
+	x.is(err, zfs.ErrUnavailable)
+	if some {
+		x.t.Error("both pools are away, and one is said to be there")
+	}
+	importsOther()
 	imports()
 }
 
@@ -101,8 +113,8 @@ func testCondition(x *trial) {
 			x.t.Errorf("Condition(%s) is %+v, %v; want health %d", x.parent(), c, err, want)
 		}
 	}
-	if err := x.store.Check(x.t.Context()); err != nil {
-		x.t.Error(err)
+	if some, err := x.store.Check(x.t.Context()); err != nil || !some {
+		x.t.Errorf("Check: %t, %v", some, err)
 	}
 	health(zfs.Healthy)
 	repair := x.b.Degrade(x.t, x.parent().Pool())

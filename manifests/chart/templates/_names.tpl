@@ -45,16 +45,16 @@ labels:
 {{- end }}
 {{- end }}
 
-{{/* The parent in the pool that is kept in a file. */}}
-{{- define "zfs-csi.fileParent" -}}
-{{ .Values.pool.file.name }}/csi
-{{- end }}
-
-{{/* All parents, with commas; the first is the default. */}}
+{{/* All parents, with commas; the first is the default, and the last is in the pool that is kept in a file. */}}
 {{- define "zfs-csi.parents" -}}
 {{- $parents := .Values.parents }}
 {{- if .Values.pool.file.enabled }}
-{{- $parents = append $parents (include "zfs-csi.fileParent" .) }}
+{{- $inFile := printf "%s/csi" .Values.pool.file.name }}
+{{- $parents = append (without $parents $inFile) $inFile }}
+{{- $nodes := (lookup "v1" "Node" "" "").items | default list }}
+{{- if and (gt (len $nodes) 1) (not .Values.distributed) (not .Values.nodeSelector) }}
+{{- fail (printf "\n\nThis cluster has %d nodes, and a pool would be made in a file on each of them. Choose one node:\n    --set nodeSelector.kubernetes\\.io/hostname=NODE\nor read in the chart's README what changes with several, and then:\n    --set distributed=true" (len $nodes)) }}
+{{- end }}
 {{- end }}
 {{- if not $parents }}
 {{- fail "\n\nWhere are the volumes to be kept? Name a dataset on a pool of the nodes:\n    --set 'parents={tank/csi}'\nor have a pool made in a file on each node, for a trial:\n    --set pool.file.enabled=true" }}
