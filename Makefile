@@ -45,6 +45,8 @@ FOCUS ?=
 PROCS ?= 2
 LIMIT ?= 0
 AGAIN ?=
+# Those of e2e/cluster that do not take all of Kubernetes to be built.
+CLUSTER_PROGRAMS := ./specs ./smoke
 WITH_DRIVER = e2e/cluster/with-driver $(MACHINE) $(IMAGE) $(IMAGE_ARCHIVE)
 SUITE = $(CURDIR)/bin/specs -suite $(CURDIR)/bin/suite.test -ginkgo $(CURDIR)/bin/ginkgo -sources $(CURDIR)/e2e/cluster/suite -procs $(PROCS)
 SPECS = $(SUITE) -results $(CURDIR)/bin/e2e -focus '$(FOCUS)' -limit $(LIMIT) $(if $(AGAIN),-again)
@@ -83,6 +85,7 @@ test: check-fmt vet test-host test-zfs ## all tests, on real ZFS too
 .PHONY: test-host
 test-host: ## the tests that need no ZFS; the others are skipped
 	go test $(RACE) $(TESTFLAGS) $(PACKAGES)
+	go -C e2e/cluster test ./specs
 
 .PHONY: test-zfs
 test-zfs: machine build ## the tests that use ZFS, on real ZFS
@@ -192,6 +195,7 @@ e2e-programs:
 .PHONY: vet
 vet:
 	go vet ./...
+	go -C e2e/cluster vet $(CLUSTER_PROGRAMS)
 
 .PHONY: fmt
 fmt: ## format the sources
@@ -205,6 +209,7 @@ check-fmt:
 .PHONY: lint
 lint: $(LINT) ## golangci-lint, built once (some minutes) and kept in the cache folder
 	$(LINT) run ./...
+	cd e2e/cluster && $(LINT) run $(CLUSTER_PROGRAMS)
 
 $(LINT):
 	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION), once …"

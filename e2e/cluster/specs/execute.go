@@ -31,7 +31,8 @@ func (r run) execute(ctx context.Context, record Record, total int) error {
 		return fmt.Errorf("open a log: %w", err)
 	}
 	defer log.Close()
-	cmd := exec.Command(r.ginkgo, r.ginkgoArguments(record)...)
+	// It is not ended with ctx, but told to clean up.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.ginkgo, r.ginkgoArguments(record)...)
 	cmd.Dir = r.sources
 	cmd.Env = append(os.Environ(), "ZFS_CSI_SPECS_STATE="+r.state())
 	cmd.Stdout, cmd.Stderr = log, log
@@ -60,10 +61,10 @@ func (r run) execute(ctx context.Context, record Record, total int) error {
 				return readErr
 			}
 			var exit *exec.ExitError
-			if number == 0 || err != nil && !errors.As(err, &exit) {
-				return fmt.Errorf("ginkgo ran no spec (%v); see %s", err, r.log())
+			if number > 0 && (err == nil || errors.As(err, &exit)) {
+				return nil // What failed is in the record.
 			}
-			return nil
+			return errors.Join(fmt.Errorf("ginkgo ran %d specs; see %s", number, r.log()), err)
 		case <-ticker.C:
 			if offset, err = record.read(r.state(), offset, tell); err != nil {
 				return err

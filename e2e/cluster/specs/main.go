@@ -29,6 +29,7 @@ type run struct {
 	again   bool
 	list    bool
 	procs   int
+	least   int
 	limit   time.Duration
 }
 
@@ -57,6 +58,7 @@ func main() {
 	flag.BoolVar(&r.again, "again", false, "forget what earlier calls found out")
 	flag.BoolVar(&r.list, "list", false, "only list the specs")
 	flag.IntVar(&r.procs, "procs", 2, "how many specs to run at once")
+	flag.IntVar(&r.least, "least", 1, "how many specs have to have passed in the end, lest all are skipped unseen")
 	flag.DurationVar(&r.limit, "limit", 0, "end after this time, with the specs done so far remembered; 0: run all")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
@@ -178,6 +180,9 @@ func (r run) report(record Record, specs []string) error {
 	}
 	if c.failed > 0 || c.left > 0 {
 		return fmt.Errorf("%d specs failed and %d have not run; the next call takes them up again", c.failed, c.left)
+	}
+	if c.passed < r.least {
+		return fmt.Errorf("%d specs passed, and at least %d have to", c.passed, r.least)
 	}
 	return nil
 }
