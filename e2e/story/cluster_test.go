@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -25,7 +26,12 @@ const (
 	driver = "zfs-csi.github.io"
 	// release is the name of the Helm release, and of its namespace.
 	release = "zfs-csi"
+	// documented is the namespace that the example of the Kubernetes documentation has.
+	documented = "myns"
 )
+
+// examples is held by the test that has the documented namespace.
+var examples sync.Mutex
 
 // cluster is a namespace of a cluster, in which all ends with the test.
 type cluster struct {
@@ -38,6 +44,10 @@ func newCluster(t *testing.T, namespace string) *cluster {
 	t.Helper()
 	if os.Getenv(kubeconfigVariable) == "" {
 		t.Skipf("%s is not set: a cluster is needed, see `make help`", kubeconfigVariable)
+	}
+	if namespace == documented {
+		examples.Lock()
+		t.Cleanup(examples.Unlock)
 	}
 	c := &cluster{t, namespace}
 	c.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}")

@@ -22,7 +22,7 @@ func TestExamples(t *testing.T) {
 			t.Parallel()
 			namespace := "example-" + name
 			if name == "cloning" {
-				namespace = "myns" // as its files say
+				namespace = documented // as its files say
 			}
 			c := newCluster(t, namespace)
 			t.Cleanup(func() {

@@ -38,14 +38,35 @@ deletionPolicy: Delete
 // TestStory is what the driver is for: a volume is cloned, and what is done to one shows in none
 // of the others, whichever is deleted first.
 func TestStory(t *testing.T) {
-	for _, m := range modes {
+	for _, begins := range []struct {
+		mode          mode
+		namespace     string
+		source, clone claim
+		// class is a file that the claims need.
+		class string
+		// size is that of the claims, larger what one is asked for, grown what one becomes, in MiB.
+		size, larger, grown int64
+	}{
+		{
+			filesystem, documented, claim{file: "cloning/2-pvc-1.yaml", name: "pvc-1"}, claim{file: "cloning/4-clone-of-pvc-1.yaml", name: "clone-of-pvc-1"},
+			"cloning/1-class.yaml", 5 << 10, 6 << 10, 8 << 10,
+		},
+		{
+			block, "story-block", claim{name: "source", class: "plain", size: "64Mi"},
+			claim{name: "clone", class: "plain", size: "64Mi", source: "PersistentVolumeClaim/source"}, "", 64, 96, 128,
+		},
+	} {
+		m := begins.mode
 		t.Run(m.name, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t, "story-"+strings.ToLower(m.name))
+			c := newCluster(t, begins.namespace)
 			c.classes()
-			source := claim{"source", "plain", "64Mi", m, ""}
-			clone := claim{"clone", "plain", "64Mi", m, "PersistentVolumeClaim/source"}
-			second := claim{"second", "plain", "96Mi", m, "PersistentVolumeClaim/clone"}
+			if begins.class != "" {
+				c.applyOnce(c.example(begins.class))
+			}
+			source, clone := begins.source, begins.clone
+			source.mode, clone.mode = m, m
+			second := claim{"second", "plain", quantity(begins.larger), m, "PersistentVolumeClaim/" + clone.name, ""}
 			c.make(source)
 			first := c.fill(source)
 
@@ -59,26 +80,26 @@ func TestStory(t *testing.T) {
 			c.holds(clone, ofClone)
 			c.make(second) // a clone of a clone, larger
 			c.holds(second, ofClone)
-			c.size(second, 96)
+			c.size(second, begins.larger)
 
 			c.apply("apiVersion: snapshot.storage.k8s.io/v1\nkind: VolumeSnapshot\nmetadata: {name: moment}\n" +
-				"spec: {volumeSnapshotClassName: " + c.class("plain") + ", source: {persistentVolumeClaimName: clone}}\n")
+				"spec: {volumeSnapshotClassName: " + c.class("plain") + ", source: {persistentVolumeClaimName: " + clone.name + "}}\n")
 			c.wait("volumesnapshot/moment", usable)
 			atMoment := ofClone
 			ofClone = c.fill(clone)
-			c.grow(clone, 128)
+			c.grow(clone, begins.grown)
 			c.holds(clone, ofClone)
 			ofSecond := c.fill(second)
 			c.remove(clone) // while its clone is in use and its snapshot lives
 			c.holds(second, ofSecond)
 
-			restored := claim{"restored", "plain", "64Mi", m, "VolumeSnapshot/moment"}
+			restored := claim{"restored", "plain", quantity(begins.size), m, "VolumeSnapshot/moment", ""}
 			c.make(restored)
 			c.kubectl("delete", "volumesnapshot", "moment", "--timeout="+patience.String())
 			c.holds(restored, atMoment)
 
 			// The other direction: the clone goes first.
-			third := claim{"third", "plain", "64Mi", m, "PersistentVolumeClaim/restored"}
+			third := claim{"third", "plain", quantity(begins.size), m, "PersistentVolumeClaim/restored", ""}
 			c.make(third)
 			c.holds(third, atMoment)
 			c.fill(third)
@@ -110,9 +131,17 @@ func (c *cluster) size(k claim, mib int64) {
 // grow asks for a larger volume while it is in use.
 func (c *cluster) grow(k claim, mib int64) {
 	c.Helper()
-	c.kubectl("patch", "pvc", k.name, "-p", fmt.Sprintf(`{"spec":{"resources":{"requests":{"storage":"%dMi"}}}}`, mib))
+	c.kubectl("patch", "pvc", k.name, "-p", fmt.Sprintf(`{"spec":{"resources":{"requests":{"storage":%q}}}}`, quantity(mib)))
 	c.size(k, mib)
-	c.wait("pvc/"+k.name, fmt.Sprintf("jsonpath={.status.capacity.storage}=%dMi", mib))
+	c.wait("pvc/"+k.name, "jsonpath={.status.capacity.storage}="+quantity(mib))
+}
+
+// quantity returns a number of MiB as Kubernetes writes it.
+func quantity(mib int64) string {
+	if mib%1024 == 0 {
+		return fmt.Sprintf("%dGi", mib/1024)
+	}
+	return fmt.Sprintf("%dMi", mib)
 }
 
 // TestOtherClass: a clone has the properties of its own class.
@@ -120,8 +149,8 @@ func TestOtherClass(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "story-class")
 	c.classes()
-	source := claim{"source", "plain", "64Mi", filesystem, ""}
-	clone := claim{"clone", "other", "64Mi", filesystem, "PersistentVolumeClaim/source"}
+	source := claim{"source", "plain", "64Mi", filesystem, "", ""}
+	clone := claim{"clone", "other", "64Mi", filesystem, "PersistentVolumeClaim/source", ""}
 	c.make(source)
 	sum := c.fill(source)
 	c.make(clone)
@@ -157,16 +186,16 @@ func TestRefused(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, "story-refused")
 	c.classes()
-	source := claim{"source", "plain", "64Mi", filesystem, ""}
+	source := claim{"source", "plain", "64Mi", filesystem, "", ""}
 	c.make(source)
 	const of = "PersistentVolumeClaim/source"
 	for _, test := range []struct {
 		claim
 		words string
 	}{
-		{claim{"smaller", "plain", "32Mi", filesystem, of}, "size"},
-		{claim{"other-mode", "plain", "64Mi", block, of}, "volume mode"},
-		{claim{"no-source", "plain", "64Mi", filesystem, "PersistentVolumeClaim/absent"}, "absent"},
+		{claim{"smaller", "plain", "32Mi", filesystem, of, ""}, "size"},
+		{claim{"other-mode", "plain", "64Mi", block, of, ""}, "volume mode"},
+		{claim{"no-source", "plain", "64Mi", filesystem, "PersistentVolumeClaim/absent", ""}, "absent"},
 	} {
 		c.apply(c.yaml(test.claim))
 		c.startPod(test.name, test.claim)

@@ -2,6 +2,8 @@ package story
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -20,7 +22,6 @@ type mode struct {
 var (
 	filesystem = mode{"Filesystem", "volumeMounts: [{name: data, mountPath: /data}]", "/data/content"}
 	block      = mode{"Block", "volumeDevices: [{name: data, devicePath: /dev/data}]", "/dev/data"}
-	modes      = []mode{filesystem, block}
 )
 
 // claim is a PersistentVolumeClaim.
@@ -29,10 +30,26 @@ type claim struct {
 	mode              mode
 	// source is what it is made of, such as "PersistentVolumeClaim/a"; empty for nothing.
 	source string
+	// file is the example that makes the claim, as it stands; empty for none.
+	file string
+}
+
+// example returns what stands in a file of the examples.
+func (c *cluster) example(file string) string {
+	c.Helper()
+	text, err := os.ReadFile(filepath.Join("../../manifests/examples", file))
+	if err != nil {
+		c.Fatal(err)
+	}
+	return string(text)
 }
 
 // yaml returns the object, of a class of the namespace; see classes.
 func (c *cluster) yaml(k claim) string {
+	c.Helper()
+	if k.file != "" {
+		return c.example(k.file)
+	}
 	text := fmt.Sprintf(`apiVersion: v1
 kind: PersistentVolumeClaim
 metadata: {name: %s}
