@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -20,6 +21,7 @@ const healthTimeout = 10 * time.Second
 type Health struct {
 	conn     *grpc.ClientConn
 	identity csi.IdentityClient
+	started  atomic.Bool
 }
 
 // NewHealth returns the Health of the driver that serves, now or later, on an endpoint as Serve takes it.
@@ -39,16 +41,22 @@ func NewHealth(endpoint string) (*Health, error) {
 	return &Health{conn: conn, identity: csi.NewIdentityClient(conn)}, nil
 }
 
+// Started says that the driver serves from now on. Until then it waits, for another process to end, say, and is well.
+func (h *Health) Started() { h.started.Store(true) }
+
 // Close ends the connection to the socket.
 func (h *Health) Close() error { return h.conn.Close() }
 
 // Handle adds /healthz and /readyz, which answer 200 for yes and 503 with the reason for no:
 //
-//   - /healthz: are calls answered? It does not ask for pools, since no restart brings one back: not even by
+//   - /healthz: are calls answered, or was Started not called yet? It does not ask for pools, since no restart brings one back: not even by
 //     Probe, which has no answer while a pool hangs.
 //   - /readyz: does Probe say that the driver is ready, with a pool and parent that it can use?
 func (h *Health) Handle(mux *http.ServeMux) {
 	mux.HandleFunc("GET /healthz", answer(func(ctx context.Context) error {
+		if !h.started.Load() {
+			return nil
+		}
 		_, err := h.identity.GetPluginInfo(ctx, &csi.GetPluginInfoRequest{})
 		return err
 	}))

@@ -24,6 +24,7 @@ func healthOf(t *testing.T, endpoint string) func(path string) (code int, body s
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.Started()
 	mux := http.NewServeMux()
 	h.Handle(mux)
 	server := httptest.NewServer(mux)

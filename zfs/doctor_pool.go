@@ -32,7 +32,7 @@ func (d Doctor) pool(ctx context.Context, pool string) (findings []Finding, answ
 	switch {
 	case errors.Is(err, ErrUnavailable):
 		return []Finding{{check, Fault, "it is not imported",
-			"zpool import lists the pools that can be imported; then zpool import " + pool}}, false
+			"zpool import lists the pools that can be imported; then zpool import " + pool + "; a pool in a file the driver imports itself (--pool-file), and its log says why not"}}, false
 	case err != nil:
 		return []Finding{{check, Fault, err.Error(), "see zpool status " + pool}}, false
 	case state == "SUSPENDED":

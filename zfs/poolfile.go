@@ -55,8 +55,10 @@ const unfinished = ".zfs-csi-unfinished"
 // Ensure imports the pool in the file, or makes both where there has never been one. Done again it changes nothing, and
 // where it was cut off, it begins anew or goes on.
 //
+// A pool of that name in the file is taken, whoever made it, where nothing is noted: the note may be lost, or the disk be another machine's.
+//
 // Errors: ErrNotOurs when a pool of that name is imported from elsewhere, or when the file is there and does not hold a pool
-// of that name, or not the one that was made; ErrInvalid when the file cannot be at that path; ErrNoSpace when the file could
+// of that name, or not the one that was made; ErrInvalid when the file, or the note, cannot be where it is to be; ErrNoSpace when the file could
 // outgrow what it lies on; ErrBusy when another process is at it; ErrUnavailable, also when the file is gone.
 func (p PoolFile) Ensure(ctx context.Context) (PoolChange, error) {
 	change, err := p.ensure(ctx)
@@ -85,6 +87,9 @@ func (p PoolFile) ensure(ctx context.Context) (PoolChange, error) {
 	}
 	if imported != "" && imported == noted {
 		return PoolUnchanged, nil // However it is: that is for the calls to say.
+	}
+	if err := p.checkFolder(); err != nil {
+		return 0, err
 	}
 	label, err := readLabel(ctx, p.Runner, p.Path)
 	switch {
@@ -167,8 +172,8 @@ func (p PoolFile) make(ctx context.Context, imported, noted string) (poolLabel, 
 	label, err := readLabel(ctx, p.Runner, draft)
 	switch {
 	case noted != "" && (err != nil || label.guid != noted):
-		return label, fmt.Errorf("%w: the file is gone, in which this pool was made (GUID %s); is what it lies on mounted? No other is made in its "+
-			"place, which would pass for it without its volumes; if they are lost for good, remove %s", ErrUnavailable, noted, p.note())
+		return label, fmt.Errorf("%w: the file is gone, in which this pool was made (GUID %s); is what it lies on mounted? (Was it mounted after a pod of "+
+			"this driver was started, restart that.) No other is made in its place, which would pass for it without its volumes; if they are lost for good, remove %s", ErrUnavailable, noted, p.note())
 	case imported != "" && (err != nil || label.guid != imported):
 		return label, p.elsewhere(imported)
 	case noted == "" && imported == "":
@@ -220,16 +225,41 @@ func (p PoolFile) makeFile(path string) error {
 	return errors.Join(file.Truncate(p.Size), file.Sync(), file.Close())
 }
 
+// checkFolder returns an error where a pool's file cannot be.
+func (p PoolFile) checkFolder() error {
+	st, err := p.statFolder()
+	if err != nil {
+		return err
+	}
+	return checkFilesystem(uint32(st.Type))
+}
+
+// checkFilesystem is given the type of a filesystem by its magic number, as in linux/magic.h.
+func checkFilesystem(magic uint32) error {
+	switch magic {
+	case 0x2fc12fc1: // ZFS_SUPER_MAGIC of OpenZFS, include/sys/fs/zfs.h
+		return fmt.Errorf("%w: the folder lies on ZFS, and a pool inside another can block both; use that pool: zfs-csi init POOL/csi", ErrInvalid)
+	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.CEPH_SUPER_MAGIC, unix.OCFS2_SUPER_MAGIC,
+		unix.AFS_SUPER_MAGIC, unix.CODA_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC, unix.V9FS_MAGIC:
+		return fmt.Errorf("%w: the folder lies on a filesystem that other machines may have too (type %#x): a pool that two of them import is lost; "+
+			"choose a folder on a disk of this machine", ErrInvalid, magic)
+	}
+	return nil
+}
+
+func (p PoolFile) statFolder() (st unix.Statfs_t, err error) {
+	if err := unix.Statfs(filepath.Dir(p.Path), &st); err != nil {
+		return st, &os.PathError{Op: "statfs", Path: filepath.Dir(p.Path), Err: err}
+	}
+	return st, nil
+}
+
 // fits returns an error unless the whole file would find room in its folder: a pool whose file cannot grow any
 // more stands still, with all its volumes.
 func (p PoolFile) fits() error {
-	var st unix.Statfs_t
-	if err := unix.Statfs(filepath.Dir(p.Path), &st); err != nil {
-		return &os.PathError{Op: "statfs", Path: filepath.Dir(p.Path), Err: err}
-	}
-	const zfsMagic = 0x2fc12fc1 // ZFS_SUPER_MAGIC of OpenZFS, include/sys/fs/zfs.h
-	if st.Type == zfsMagic {
-		return fmt.Errorf("%w: the folder lies on ZFS, and a pool inside another can block both; use that pool: zfs-csi init POOL/csi", ErrInvalid)
+	st, err := p.statFolder()
+	if err != nil {
+		return err
 	}
 	if free := int64(st.Bavail) * st.Bsize; p.Size > free {
 		return fmt.Errorf("%w: the file is to have %d bytes and its folder has room for %d; choose a smaller size or another folder", ErrNoSpace, p.Size, free)

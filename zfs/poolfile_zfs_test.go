@@ -290,6 +290,24 @@ func TestPoolFileRefuses(t *testing.T) {
 			refused(t, p, zfs.ErrInvalid, "not an absolute and plain path")
 		}
 	})
+	t.Run("a note beside it", func(t *testing.T) {
+		t.Parallel()
+		p := newPoolFile(t)
+		for _, dir := range []string{"", filepath.Dir(p.Path), filepath.Join(filepath.Dir(p.Path), "notes")} {
+			p.NoteDir = dir
+			refused(t, p, zfs.ErrInvalid, "choose another folder")
+		}
+	})
+	t.Run("an empty note", func(t *testing.T) {
+		t.Parallel()
+		p := newPoolFile(t)
+		if err := errors.Join(os.Mkdir(p.NoteDir, 0o700), os.WriteFile(filepath.Join(p.NoteDir, p.Pool+".pool-guid"), []byte("\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Ensure(t.Context()); err == nil || !strings.Contains(err.Error(), "is empty") {
+			t.Errorf("Ensure returns %v", err)
+		}
+	})
 	t.Run("a folder", func(t *testing.T) {
 		t.Parallel()
 		p := newPoolFile(t)

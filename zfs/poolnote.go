@@ -16,11 +16,20 @@ func (p PoolFile) note() string { return filepath.Join(p.NoteDir, p.Pool+".pool-
 
 // noted returns the GUID of the pool that was made; "" when none was.
 func (p PoolFile) noted() (string, error) {
-	guid, err := os.ReadFile(p.note())
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+	folder := filepath.Dir(p.Path)
+	if p.NoteDir == "" || folder != "/" && strings.HasPrefix(filepath.Clean(p.NoteDir)+"/", folder+"/") {
+		return "", fmt.Errorf("%w: which pool was made is noted in %q, which would be away together with the file's own folder; choose another folder for that",
+			ErrInvalid, p.NoteDir)
 	}
-	return strings.TrimSpace(string(guid)), err
+	text, err := os.ReadFile(p.note())
+	switch guid := strings.TrimSpace(string(text)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err == nil && guid == "":
+		return "", fmt.Errorf("%s is empty, which is to tell the GUID of the pool that was made; write it there (zdb -l FILE shows it), or remove the file", p.note())
+	default:
+		return guid, err
+	}
 }
 
 // remember notes the GUID of a pool, for good.

@@ -15,15 +15,15 @@ import (
 // httpPatience is how long a caller over HTTP may take to ask.
 const httpPatience = 5 * time.Second
 
-// serveHealth serves over HTTP how the driver behind the endpoint is, until stop is called.
-func serveHealth(ctx context.Context, address, endpoint string, log *slog.Logger) (stop func(), err error) {
+// serveHealth serves over HTTP how the driver behind the endpoint is, which serves from the call of started on, until stop is called.
+func serveHealth(ctx context.Context, address, endpoint string, log *slog.Logger) (started, stop func(), err error) {
 	health, err := driver.NewHealth(endpoint)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("serve HTTP: %w; another --http-address may be free", err), health.Close())
+		return nil, nil, errors.Join(fmt.Errorf("serve HTTP: %w; another --http-address may be free", err), health.Close())
 	}
 	mux := http.NewServeMux()
 	health.Handle(mux)
@@ -36,7 +36,7 @@ func serveHealth(ctx context.Context, address, endpoint string, log *slog.Logger
 		}
 	}()
 	log.InfoContext(ctx, "serving health over HTTP", "address", listener.Addr().String())
-	return func() {
+	return health.Started, func() {
 		if err := errors.Join(server.Close(), health.Close()); err != nil {
 			log.ErrorContext(ctx, "HTTP did not stop well", "error", err)
 		}

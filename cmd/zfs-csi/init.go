@@ -21,8 +21,8 @@ The pool has to be there, or, for a trial, is made in a file and imported from i
 
 This makes the file and the pool where there has been neither, imports the pool where only the file
 is there, as after a start of the machine, and does nothing where the pool is imported from this file.
-A file or a pool that it did not make is left alone, with an error, and a file that is gone is not
-made again.
+A file without a pool, or with a pool of another name, and a pool of the name that is imported from
+elsewhere are left alone, with an error; and a file that is gone is not made again.
 `
 
 func initParents(ctx context.Context, call invocation) error {
@@ -44,6 +44,9 @@ func initParents(ctx context.Context, call invocation) error {
 	}
 	if len(parents) == 0 {
 		return f.wrong(errors.New("no dataset is named"))
+	}
+	if err := checkPoolFile(pool.Path); err != nil {
+		return f.wrong(err)
 	}
 	run := zfs.Exec{Log: newLog(), Root: hostRoot}
 	if pool.Path != "" {

@@ -12,7 +12,7 @@ import (
 // TestInitPoolFileOnZFS: the command makes a pool in a file with a parent in it, as often as it is run, and says what it did.
 func TestInitPoolFileOnZFS(t *testing.T) {
 	pool, dir := zfstest.NoPool(t)
-	file, parent := filepath.Join(dir, "pool.img"), pool+"/csi"
+	file, parent := filepath.Join(dir, "disk", "pool.img"), pool+"/csi"
 	initialise := func(code int, says ...string) {
 		t.Helper()
 		got := runWith(t.Context(), map[string]string{"ZFS_CSI_POOL_FILE": file, "ZFS_CSI_POOL_NOTE_DIR": filepath.Join(dir, "notes")}, "init", "--pool-size", "96Mi", parent)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/zfs-csi/zfs-csi/zfs"
@@ -17,9 +18,17 @@ func (f *flags) poolFile(pool *zfs.PoolFile, parent string) {
 	f.StringVar(&pool.Path, "pool-file", "",
 		"the `FILE` that holds the pool of "+parent+", or is made to; an absolute path, which in a\ncontainer has to be the node's own")
 	f.Var((*quantity)(&pool.Size), "pool-size", "the `SIZE` of the file when it is made; it is sparse")
-	f.StringVar(&pool.NoteDir, "pool-note-dir", "/var/lib/zfs-csi",
+	f.StringVar(&pool.NoteDir, "pool-note-dir", "/etc/zfs-csi",
 		"the `FOLDER` where it is noted which pool was made, so that no other takes the place of one whose\n"+
-			"file is gone; best not on the disk of the file")
+			"file is gone; not that of the file, whose disk may be away")
+}
+
+// checkPoolFile returns an error for a path that no retry can mend.
+func checkPoolFile(path string) error {
+	if path != "" && !filepath.IsAbs(path) {
+		return fmt.Errorf("--pool-file=%s: it has to be an absolute path", path)
+	}
+	return nil
 }
 
 // awaitPool makes or imports the pool in the file with the last parent, and tries again until that has worked or ctx ends:

@@ -20,7 +20,7 @@ A parent that is missing, or whose pool is not imported, stops nothing: calls th
 need it are answered UNAVAILABLE until it is there. While none is there, /readyz says no, but
 /healthz yes, since no restart brings a pool back. With --pool-file it makes or imports the
 pool of the last parent itself, as zfs-csi init does. While another process serves one of
-the parents on this machine, it waits for that to end.
+the parents on this machine, it waits for that to end, and is well (/healthz) meanwhile.
 `
 
 // toolsPatience is how long the start waits for zfs version, which asks no pool.
@@ -40,9 +40,10 @@ func serve(ctx context.Context, call invocation) error {
 	if err != nil {
 		return err
 	}
+	started := func() {}
 	if o.httpAddress != "" {
-		stop, err := serveHealth(ctx, o.httpAddress, o.endpoint, o.Log)
-		if err != nil {
+		var stop func()
+		if started, stop, err = serveHealth(ctx, o.httpAddress, o.endpoint, o.Log); err != nil {
 			return err
 		}
 		defer stop()
@@ -81,6 +82,7 @@ func serve(ctx context.Context, call invocation) error {
 		defer cancel()
 		awaiting.Go(func() { o.awaitPool(ctx) })
 	}
+	started()
 	return d.Serve(ctx, o.endpoint)
 }
 
@@ -128,6 +130,9 @@ func parseOptions(call invocation) (*options, error) {
 		return nil, f.wrong(errors.New("no --node-id is given, and this machine has no host name"))
 	case registration.Dir == "" && registration.Endpoint != "":
 		return nil, f.wrong(errors.New("--kubelet-endpoint is of no use without --kubelet-registration-dir"))
+	}
+	if err := checkPoolFile(o.pool.Path); err != nil {
+		return nil, f.wrong(err)
 	}
 	if registration.Dir != "" {
 		o.Registration = &registration

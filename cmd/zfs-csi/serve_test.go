@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
 // TestServeInAPod starts the driver as its pod does, on a machine without its pool and with
@@ -56,8 +59,50 @@ func TestServeInAPod(t *testing.T) {
 	if err != nil || info.GetEndpoint() != "/on/the/node/csi.sock" || info.GetName() != "zfs-csi.github.io" {
 		t.Errorf("the kubelet is told %v, %v", info, err)
 	}
-	for path, want := range map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable} {
-		req, err := http.NewRequestWithContext(limited, http.MethodGet, "http://"+serving.Address+path, nil)
+	answers(t, serving.Address, map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable})
+	cancel()
+	if code := <-ended; code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// TestServeWaits: a driver that waits for another one to end is well, but not ready.
+func TestServeWaits(t *testing.T) {
+	parent := zfs.MustParseDataset("zfscsitestnopool/csi")
+	dir := t.TempDir()
+	locks, err := lockParents(t.Context(), dir, []zfs.Dataset{parent}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer locks.release()
+	log, ended := make(lines, 100), make(chan int, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		args := []string{
+			"serve", "--parent", parent.String(), "--node-id", "n1", "--log-format", "json", "--http-address", "127.0.0.1:0",
+			"--endpoint", filepath.Join(dir, "csi.sock"), "--lock-dir", dir,
+		}
+		ended <- run(ctx, args, func(string) string { return "" }, io.Discard, log)
+	}()
+	var serving struct{ Address string }
+	if err := json.Unmarshal([]byte(log.await(t, "serving health")), &serving); err != nil {
+		t.Fatal(err)
+	}
+	answers(t, serving.Address, map[string]int{"/healthz": http.StatusOK, "/readyz": http.StatusServiceUnavailable})
+	cancel()
+	if code := <-ended; code != exitOK {
+		t.Errorf("exit code %d", code)
+	}
+}
+
+// answers checks what is answered over HTTP for each path.
+func answers(t *testing.T, address string, wants map[string]int) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), 30*time.Second)
+	defer stop()
+	for path, want := range wants {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+address+path, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -72,9 +117,5 @@ func TestServeInAPod(t *testing.T) {
 		if err := resp.Body.Close(); err != nil {
 			t.Error(err)
 		}
-	}
-	cancel()
-	if code := <-ended; code != exitOK {
-		t.Errorf("exit code %d", code)
 	}
 }

@@ -74,6 +74,11 @@ func TestDefaults(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "parents={tank/csi}") || !strings.Contains(err.Error(), "pool.file.enabled=true") {
 		t.Errorf("helm says %v", err)
 	}
+	// The pool in the file is another one than those of the other parents.
+	_, err = helm(t, "template", "zfs-csi", chartDir, "--set", "parents={tank/csi},pool.file.enabled=true,pool.file.name=tank")
+	if err == nil || !strings.Contains(err.Error(), "tank/csi is in a pool named tank") {
+		t.Errorf("helm says %v", err)
+	}
 }
 
 // TestPod: one pod a node, of four containers; the driver alone is privileged, and it alone has no token of the API.
@@ -103,6 +108,23 @@ func TestPod(t *testing.T) {
 		}
 		if got := mounts["kubelet"].text("mountPropagation"); (got == "Bidirectional") != (name == "zfs-csi") {
 			t.Errorf("%s sees the kubelet's folder %q", name, got)
+		}
+		if !isDriver {
+			continue
+		}
+		if got := mounts["pool"].text("mountPropagation"); got != "HostToContainer" {
+			t.Errorf("what is mounted for the pool's file later is seen: %q", got)
+		}
+		env := map[string]string{}
+		for _, v := range c.list("env") {
+			env[v.text("name")] = v.text("value")
+		}
+		// On another disk than the file, and kept.
+		if got, want := env["ZFS_CSI_POOL_NOTE_DIR"], "/var/lib/kubelet/plugins/zfs-csi.github.io"; got != want {
+			t.Errorf("the pool is noted in %q, want %q", got, want)
+		}
+		if got := env["ZFS_CSI_PARENT"]; got != "tank/csi,zfs-csi/csi" {
+			t.Errorf("the parents are %q", got)
 		}
 	}
 	if want := []string{"zfs-csi", "csi-provisioner", "csi-snapshotter", "csi-resizer"}; !slices.Equal(names, want) {
@@ -144,7 +166,8 @@ func TestSidecars(t *testing.T) {
 		{"snapshots", "csi-resizer", []string{"--leader-election"}, nil},
 		{"snapshots", "zfs-csi", nil, []string{"--expand-on-node"}},
 		{"distributed", "zfs-csi", []string{"--expand-on-node"}, nil},
-		{"a pool in a file", "zfs-csi", nil, []string{"--max-volumes=0"}},
+		{"a pool in a file", "zfs-csi", []string{"--pool-file=/var/lib/zfs-csi/pool.img", "--pool-size=20Gi"}, []string{"--max-volumes=0"}},
+		{"snapshots", "zfs-csi", nil, []string{"--pool-file=/var/lib/zfs-csi/pool.img"}},
 		{"a volume limit", "zfs-csi", []string{"--max-volumes=12"}, nil},
 	} {
 		got := flags(test.variant, test.container)

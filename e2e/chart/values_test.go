@@ -67,6 +67,7 @@ func TestSchema(t *testing.T) {
 	refused(`pool.file.path="/pool.img"`, "does not match pattern")
 	refused(`pool.file.path="/var/../pool.img"`, "'not' failed")
 	refused(`pool.file.path="/run/zfs-csi/pool.img"`, "'not' failed")
+	refused(`pool.file.path="/var/tmp/pool.img"`, "'not' failed")
 	refused(`pool.file.size="much"`, "does not match pattern")
 	refused(`pool.file.size=0`, "minimum")
 	refused(`driver.log.level="loud"`, "must be one of")

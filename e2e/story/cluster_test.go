@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -30,9 +29,6 @@ const (
 	documented = "myns"
 )
 
-// examples is held by the test that has the documented namespace.
-var examples sync.Mutex
-
 // cluster is a namespace of a cluster, in which all ends with the test.
 type cluster struct {
 	*testing.T
@@ -44,10 +40,6 @@ func newCluster(t *testing.T, namespace string) *cluster {
 	t.Helper()
 	if os.Getenv(kubeconfigVariable) == "" {
 		t.Skipf("%s is not set: a cluster is needed, see `make help`", kubeconfigVariable)
-	}
-	if namespace == documented {
-		examples.Lock()
-		t.Cleanup(examples.Unlock)
 	}
 	c := &cluster{t, namespace}
 	c.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}")
@@ -104,6 +96,9 @@ func (c *cluster) applyOnce(yaml string) {
 	c.Helper()
 	c.apply(yaml)
 	c.Cleanup(func() {
+		if c.Failed() {
+			c.describe() // The namespace may be among them.
+		}
 		if _, err := c.try(yaml, "delete", "--ignore-not-found", "-f", "-"); err != nil {
 			c.Error(err)
 		}

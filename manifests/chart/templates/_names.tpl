@@ -49,10 +49,15 @@ labels:
 {{- define "zfs-csi.parents" -}}
 {{- $parents := .Values.parents }}
 {{- if .Values.pool.file.enabled }}
-{{- $inFile := printf "%s/csi" .Values.pool.file.name }}
-{{- $parents = append (without $parents $inFile) $inFile }}
+{{- $pool := .Values.pool.file.name }}
+{{- range $parents }}
+{{- if eq (splitList "/" . | first) $pool }}
+{{- fail (printf "\n\nThe parent %s is in a pool named %s, and so is the pool in the file to be. Is that pool there? Then do without the file:\n    --set pool.file.enabled=false\nor give the pool in the file another name:\n    --set pool.file.name=NAME" . $pool) }}
+{{- end }}
+{{- end }}
+{{- $parents = append $parents (printf "%s/csi" $pool) }}
 {{- $nodes := (lookup "v1" "Node" "" "").items | default list }}
-{{- if and (gt (len $nodes) 1) (not .Values.distributed) (not .Values.nodeSelector) }}
+{{- if and (gt (len $nodes) 1) (not .Values.distributed) (not .Values.nodeSelector) (not .Values.affinity) }}
 {{- fail (printf "\n\nThis cluster has %d nodes, and a pool would be made in a file on each of them. Choose one node:\n    --set nodeSelector.kubernetes\\.io/hostname=NODE\nor read in the chart's README what changes with several, and then:\n    --set distributed=true" (len $nodes)) }}
 {{- end }}
 {{- end }}
