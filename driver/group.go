@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -29,7 +30,14 @@ func (d *Driver) CreateVolumeGroupSnapshot(ctx context.Context, req *csi.CreateV
 	if len(req.GetSourceVolumeIds()) == 0 {
 		return nil, invalid(errors.New("source_volume_ids are missing"))
 	}
-	spec, err := d.parseSnapshot(req.GetName(), req.GetSourceVolumeIds(), req.GetParameters())
+	parameters := maps.Clone(req.GetParameters())
+	switch policy := parameters[deletionPolicy]; policy {
+	case "", "Delete", "Retain":
+		delete(parameters, deletionPolicy)
+	default:
+		return nil, invalid(fmt.Errorf("parameter %s=%q: it is Delete or Retain, and a field of the class, not a parameter", deletionPolicy, policy))
+	}
+	spec, err := d.parseSnapshot(req.GetName(), req.GetSourceVolumeIds(), parameters)
 	if err != nil {
 		return nil, err
 	}
@@ -98,6 +106,10 @@ func mismatch(members []*zfs.Snapshot, named []string) error {
 	}
 	return nil
 }
+
+// deletionPolicy is a field of a VolumeGroupSnapshotClass that is Kubernetes' own business. Its storage suite (1.36,
+// volume_group_snapshottable.go) writes it among the parameters too, where it says and changes nothing.
+const deletionPolicy = "deletionPolicy"
 
 // parseGroupID returns the group snapshot ID that a caller gave, like parseSnapshotID.
 func parseGroupID(s string) (zfs.GroupID, error) {

@@ -187,6 +187,14 @@ func TestGroupSnapshot(t *testing.T) {
 	s.want(err, codes.InvalidArgument, "twice")
 	_, err = take("h")
 	s.want(err, codes.InvalidArgument, "source_volume_ids")
+	for parameters, code := range map[[2]string]codes.Code{
+		{"deletionPolicy", "Delete"}: codes.OK, {"deletionPolicy", "Keep"}: codes.InvalidArgument, {"retain", "Delete"}: codes.InvalidArgument,
+	} {
+		_, err = s.CreateVolumeGroupSnapshot(s.context(), &csi.CreateVolumeGroupSnapshotRequest{
+			Name: "g", SourceVolumeIds: []string{"a", "b"}, Parameters: map[string]string{parameters[0]: parameters[1]},
+		})
+		s.want(err, code, map[bool]string{true: parameters[0]}[code != codes.OK])
+	}
 	_, err = s.DeleteSnapshot(s.context(), &csi.DeleteSnapshotRequest{SnapshotId: "a@g"})
 	s.want(err, codes.InvalidArgument, "group")
 

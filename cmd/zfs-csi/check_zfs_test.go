@@ -45,6 +45,6 @@ func TestCheckOnZFS(t *testing.T) {
 	repair()
 
 	imports := pool.Export(t)
-	check(exitFailed, parent, "[ok]   module: OpenZFS ", "[fail] pool "+pool.Name+": it is not imported\n", "then zpool import "+pool.Name+"\n")
+	check(exitFailed, parent, "[ok]   module: OpenZFS ", "[fail] pool "+pool.Name+": it is not imported\n", "then zpool import "+pool.Name+";")
 	imports()
 }
