@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/sys/unix"
 	registration "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"github.com/zfs-csi/zfs-csi/zfs"
@@ -104,9 +105,13 @@ func TestRegistrationRefusedOnce(t *testing.T) {
 
 func TestRegistrationSocketRemoved(t *testing.T) {
 	for name, remove := range map[string]func(*registering) error{
-		"the socket":           func(s *registering) error { return os.Remove(s.socket) },
-		"the folder":           func(s *registering) error { return os.RemoveAll(s.dir) },
-		"for a folder's while": func(s *registering) error { return errors.Join(os.Remove(s.socket), os.Mkdir(s.socket, 0o700)) },
+		"the socket": func(s *registering) error { return os.Remove(s.socket) },
+		"the folder": func(s *registering) error { return os.RemoveAll(s.dir) },
+		"for a folder's while": func(s *registering) error {
+			// In one step, lest the driver makes its socket anew in between.
+			folder := s.dir + ".folder"
+			return errors.Join(os.Mkdir(folder, 0o700), unix.Renameat2(unix.AT_FDCWD, folder, unix.AT_FDCWD, s.socket, unix.RENAME_EXCHANGE), os.Remove(folder))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := startRegistering(t, Registration{poll: time.Millisecond}, nil)

@@ -230,6 +230,7 @@ func TestPoolReadOnly(t *testing.T) {
 			s.remove(id)
 		}
 	}
+	s.remove("c")
 }
 
 // TestPoolDegraded: a volume on a pool without its redundancy says so.
