@@ -28,7 +28,7 @@ func outline(n *zfs.Node, parent string) string {
 
 // TestLineage shows a volume with a clone and snapshots, one of them deleted, and a tombstone.
 func TestLineage(t *testing.T) {
-	b := newBackend(t)
+	b := newBackend(t, 1)
 	store, ctx := b.Store(), t.Context()
 	parent := store.Parents()[0]
 	spec := zfs.Spec{Parent: parent, Kind: zfs.Filesystem, Size: 16 << 20, Attributes: zfs.Attributes{Name: "x"}}

@@ -13,9 +13,9 @@ import (
 var run = zfs.Exec{Log: slog.New(slog.DiscardHandler)}
 
 // newBackend makes a Local on pools of its own.
-func newBackend(t *testing.T) *zfstest.Backend {
+func newBackend(t *testing.T, pools int) *zfstest.Backend {
 	t.Helper()
-	return zfstest.NewBackend(t, func(parents ...zfs.Dataset) zfs.Store {
+	return zfstest.NewBackend(t, pools, func(parents ...zfs.Dataset) zfs.Store {
 		l, err := zfs.NewLocal(zfs.LocalConfig{Driver: zfstest.Driver, Parents: parents, DeviceDir: t.TempDir(), Runner: run})
 		if err != nil {
 			t.Fatal(err)
@@ -25,6 +25,10 @@ func newBackend(t *testing.T) *zfstest.Backend {
 }
 
 func TestLocal(t *testing.T) {
-	backends := []*zfstest.Backend{newBackend(t), newBackend(t)}
-	storetest.Run(t, len(backends), func(t *testing.T, lane int) storetest.Backend { return backends[lane].Fresh(t) })
+	const lanes = 2
+	backends := [lanes]map[int]*zfstest.Backend{}
+	for lane := range backends {
+		backends[lane] = map[int]*zfstest.Backend{1: newBackend(t, 1), 2: newBackend(t, 2)}
+	}
+	storetest.Run(t, lanes, func(t *testing.T, lane, pools int) storetest.Backend { return backends[lane][pools].Fresh(t) })
 }

@@ -34,7 +34,7 @@ type pools struct {
 
 func newPools(t *testing.T) *pools {
 	p := &pools{t: t, devices: filepath.Join(t.TempDir(), "dev"), published: map[zfs.VolumeID]string{}}
-	p.Backend = zfstest.NewBackend(t, func(parents ...zfs.Dataset) zfs.Store {
+	p.Backend = zfstest.NewBackend(t, 2, func(parents ...zfs.Dataset) zfs.Store {
 		p.parents = parents
 		return p.store(t)
 	})

@@ -14,8 +14,8 @@ import (
 var parents = []zfs.Dataset{zfs.MustParseDataset("tank/csi"), zfs.MustParseDataset("other/csi")}
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, 1, func(t *testing.T, _ int) storetest.Backend {
-		s := New(parents...)
+	storetest.Run(t, 1, func(t *testing.T, _, pools int) storetest.Backend {
+		s := New(parents[:pools]...)
 		s.DeviceDir = t.TempDir()
 		return &backend{s}
 	})
@@ -60,7 +60,7 @@ func (b *backend) Contents(testing.TB) []string {
 func (b *backend) Settled(t testing.TB) {
 	b.s.mu.Lock()
 	defer b.s.mu.Unlock()
-	for _, p := range parents {
+	for _, p := range b.s.parents {
 		if left := b.s.available(p.Pool()); left != DefaultPoolSize {
 			t.Errorf("pool %s has %d bytes left in the end, not %d", p.Pool(), left, int64(DefaultPoolSize))
 		}

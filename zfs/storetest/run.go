@@ -13,7 +13,7 @@ import (
 // below it. Its methods fail the test when they fail themselves. Those that return a
 // function return the one that undoes them, which is called before the test ends.
 type Backend interface {
-	// Store returns the Store, with two parents on two pools.
+	// Store returns the Store, with a parent on each of its pools.
 	Store() zfs.Store
 	// Slow tells that a command costs a good part of a second.
 	Slow() bool
@@ -75,80 +75,84 @@ const (
 type testCase struct {
 	name string
 	run  func(*trial)
+	// pools is how many it takes. On each a call's commands cost time.
+	pools int
 }
 
 func cases() []testCase {
 	return []testCase{
-		{"Create", testCreate},
-		{"CreateRounds", testCreateRounds},
-		{"CreateProperties", testCreateProperties},
-		{"CreateErrors", testCreateErrors},
-		{"Attributes", testAttributes},
-		{"Thick", testThick},
-		{"NoSpace", testNoSpace},
-		{"Resize", testResize},
-		{"Modify", testModify},
-		{"ModifyThick", testModifyThick},
-		{"ModifyRefused", testModifyRefused},
-		{"List", testList},
-		{"Absent", testAbsent},
-		{"Device", testDevice},
-		{"Clone", testClone},
-		{"CloneLarger", testCloneLarger},
-		{"CloneProperties", testCloneProperties},
-		{"CloneErrors", testCloneErrors},
-		{"CloneCopy", testCloneCopy},
-		{"CloneInUse", testCloneInUse},
-		{"CloneQuiesce", testCloneQuiesce},
-		{"CloneConcurrent", testCloneConcurrent},
-		{"DeleteTwo", testDeleteTwo},
-		{"DeleteThreeMoments", testDeleteThreeMoments},
-		{"DeleteChain", testDeleteChain},
-		{"DeleteCopies", testDeleteCopies},
-		{"Snapshot", testSnapshot},
-		{"SnapshotNames", testSnapshotNames},
-		{"SnapshotOrders", testSnapshotOrders},
-		{"SnapshotNameAgain", testSnapshotNameAgain},
-		{"SnapshotQuiesce", testSnapshotQuiesce},
-		{"SnapshotForeign", testSnapshotForeign},
-		{"SnapshotForeignOfAll", testSnapshotForeignOfAll},
-		{"Restore", testRestore},
-		{"Tombstone", testTombstone},
-		{"Group", testGroup},
-		{"UnfinishedRestore", testUnfinishedRestore},
-		{"NameAgain", testNameAgain},
-		{"NameAgainInLineage", testNameAgainInLineage},
-		{"DeleteBusy", testDeleteBusy},
-		{"NotOurs", testNotOurs},
-		{"ForeignSnapshots", testForeignSnapshots},
-		{"ForeignDependents", testForeignDependents},
-		{"Exported", testExported},
-		{"OtherPoolExported", testOtherPoolExported},
-		{"Unmarked", testUnmarked},
-		{"Condition", testCondition},
-		{"Sweep", testSweep},
-		{"Unfinished", testUnfinished},
-		{"Ended", testEnded},
+		{"Create", testCreate, 2},
+		{"CreateRounds", testCreateRounds, 1},
+		{"CreateProperties", testCreateProperties, 1},
+		{"CreateErrors", testCreateErrors, 1},
+		{"Attributes", testAttributes, 1},
+		{"Thick", testThick, 1},
+		{"NoSpace", testNoSpace, 1},
+		{"Resize", testResize, 1},
+		{"Modify", testModify, 1},
+		{"ModifyThick", testModifyThick, 1},
+		{"ModifyRefused", testModifyRefused, 1},
+		{"List", testList, 2},
+		{"Absent", testAbsent, 1},
+		{"Device", testDevice, 2},
+		{"Clone", testClone, 1},
+		{"CloneLarger", testCloneLarger, 1},
+		{"CloneProperties", testCloneProperties, 1},
+		{"CloneErrors", testCloneErrors, 2},
+		{"CloneCopy", testCloneCopy, 2},
+		{"CloneInUse", testCloneInUse, 1},
+		{"CloneQuiesce", testCloneQuiesce, 1},
+		{"CloneConcurrent", testCloneConcurrent, 1},
+		{"DeleteTwo", testDeleteTwo, 1},
+		{"DeleteThreeMoments", testDeleteThreeMoments, 1},
+		{"DeleteChain", testDeleteChain, 1},
+		{"DeleteCopies", testDeleteCopies, 2},
+		{"Snapshot", testSnapshot, 1},
+		{"SnapshotNames", testSnapshotNames, 1},
+		{"SnapshotOrders", testSnapshotOrders, 1},
+		{"SnapshotNameAgain", testSnapshotNameAgain, 1},
+		{"SnapshotQuiesce", testSnapshotQuiesce, 1},
+		{"SnapshotForeign", testSnapshotForeign, 1},
+		{"SnapshotForeignOfAll", testSnapshotForeignOfAll, 1},
+		{"Restore", testRestore, 2},
+		{"Tombstone", testTombstone, 1},
+		{"Group", testGroup, 2},
+		{"UnfinishedRestore", testUnfinishedRestore, 1},
+		{"NameAgain", testNameAgain, 1},
+		{"NameAgainInLineage", testNameAgainInLineage, 1},
+		{"DeleteBusy", testDeleteBusy, 1},
+		{"NotOurs", testNotOurs, 1},
+		{"ForeignSnapshots", testForeignSnapshots, 1},
+		{"ForeignDependents", testForeignDependents, 1},
+		{"Exported", testExported, 1},
+		{"OtherPoolExported", testOtherPoolExported, 2},
+		{"Unmarked", testUnmarked, 1},
+		{"Condition", testCondition, 1},
+		{"Sweep", testSweep, 1},
+		{"Unfinished", testUnfinished, 1},
+		{"Ended", testEnded, 1},
 	}
 }
 
 // Run holds a Store to its contract. The cases take turns in so many lanes, which go side by side. newBackend is
-// called for each case; it may return the same Backend again for the same lane, since each case leaves the pools empty.
+// called for each case, for so many pools; it may return the same Backend again for the same lane, since each case leaves the pools empty.
 //
 // Orders of deletion run side by side, as many at once as -parallel says. A slow Backend
 // runs only some of them, and shows its space once, at the end.
-func Run(t *testing.T, lanes int, newBackend func(t *testing.T, lane int) Backend) {
+func Run(t *testing.T, lanes int, newBackend func(t *testing.T, lane, pools int) Backend) {
 	for lane := range lanes {
 		t.Run(strconv.Itoa(lane), func(t *testing.T) {
 			t.Parallel()
-			var last Backend
+			last := map[int]Backend{}
 			for i, c := range cases() {
 				if i%lanes == lane {
-					t.Run(c.name, func(t *testing.T) { last = c.try(t, newBackend(t, lane)) })
+					t.Run(c.name, func(t *testing.T) { last[c.pools] = c.try(t, newBackend(t, lane, c.pools)) })
 				}
 			}
-			if last != nil && last.Slow() && !t.Failed() {
-				last.Settled(t)
+			for _, b := range last {
+				if b.Slow() && !t.Failed() {
+					b.Settled(t)
+				}
 			}
 		})
 	}

@@ -35,13 +35,13 @@ type Backend struct {
 
 var _ storetest.Backend = (*Backend)(nil)
 
-// NewBackend makes two pools and in each a parent of Driver, and with these the Store
+// NewBackend makes pools and in each a parent of Driver, and with these the Store
 // under test. They go when the test ends. The test is skipped where there is no real ZFS.
-func NewBackend(t testing.TB, newStore func(parents ...zfs.Dataset) zfs.Store) *Backend {
+func NewBackend(t testing.TB, pools int, newStore func(parents ...zfs.Dataset) zfs.Store) *Backend {
 	t.Helper()
 	b := &Backend{pools: map[string]*Pool{}}
 	var parents []zfs.Dataset
-	for range 2 {
+	for range pools {
 		p := NewPool(t, poolSize)
 		b.pools[p.Name] = p
 		parents = append(parents, p.Parent(t, "csi", Driver))
