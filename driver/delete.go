@@ -63,6 +63,3 @@ func (d *Driver) devicePublished(ctx context.Context, id zfs.VolumeID) (path str
 	asking.Wait()
 	return path, nil
 }
-
-// zvolPrefix begins the names of the kernel for zvols: ZVOL_DEV_NAME of OpenZFS, include/sys/fs/zfs.h.
-const zvolPrefix = "zd"

@@ -104,6 +104,9 @@ func openPlace(path string) (int, error) {
 	return fd, nil
 }
 
+// zvolPrefix begins the kernel's names of zvols: ZVOL_DEV_NAME of OpenZFS, include/sys/fs/zfs.h.
+const zvolPrefix = "zd"
+
 // mountTable is the mount table at a moment.
 type mountTable []*mountinfo.Info
 

@@ -119,7 +119,7 @@ func (d *Driver) thawMount(ctx context.Context, id zfs.VolumeID, m *mountinfo.In
 func (t mountTable) onZvols() mountTable {
 	var out mountTable
 	for _, m := range t {
-		isZvol := strings.HasPrefix(m.Source, "/dev/zvol/") || strings.HasPrefix(filepath.Base(m.Source), "zd")
+		isZvol := strings.HasPrefix(m.Source, "/dev/zvol/") || strings.HasPrefix(filepath.Base(m.Source), zvolPrefix)
 		if isZvol && (m.FSType == "ext4" || m.FSType == "xfs") {
 			out = append(out, m)
 		}

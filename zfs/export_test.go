@@ -1,4 +1,11 @@
 package zfs
 
+import "context"
+
 // HideDev has the store take another folder for /dev.
 func HideDev(l *Local, dev string) { l.devices.dev = dev }
+
+// SweepTombstone sweeps what was listed as a tombstone.
+func SweepTombstone(ctx context.Context, l *Local, listed Dataset, lock func(VolumeID) func()) error {
+	return l.sweepTombstone(ctx, listed, lock)
+}

@@ -68,9 +68,22 @@ func (p PoolFile) Ensure(ctx context.Context) (PoolChange, error) {
 	return change, nil
 }
 
-func (p PoolFile) ensure(ctx context.Context) (PoolChange, error) {
+// CheckPlaces returns ErrInvalid where the file, or the note, cannot be where it is to be, on whatever machine.
+func (p PoolFile) CheckPlaces() error {
 	if !filepath.IsAbs(p.Path) || filepath.Clean(p.Path) != p.Path {
-		return 0, fmt.Errorf("%w: it is not an absolute and plain path", ErrInvalid)
+		return fmt.Errorf("%w: the pool's file %q is not named by an absolute and plain path", ErrInvalid, p.Path)
+	}
+	folder := filepath.Dir(p.Path)
+	if p.NoteDir == "" || folder != "/" && strings.HasPrefix(filepath.Clean(p.NoteDir)+"/", folder+"/") {
+		return fmt.Errorf("%w: which pool was made is noted in %q, which would be away together with the file's own folder %s; choose another folder for that",
+			ErrInvalid, p.NoteDir, folder)
+	}
+	return nil
+}
+
+func (p PoolFile) ensure(ctx context.Context) (PoolChange, error) {
+	if err := p.CheckPlaces(); err != nil {
+		return 0, err
 	}
 	unlock, err := p.lock()
 	if err != nil {

@@ -287,7 +287,7 @@ func TestPoolFileRefuses(t *testing.T) {
 		p := newPoolFile(t)
 		for _, path := range []string{"pool.img", filepath.Dir(p.Path) + "/../pool.img"} {
 			p.Path = path
-			refused(t, p, zfs.ErrInvalid, "not an absolute and plain path")
+			refused(t, p, zfs.ErrInvalid, "an absolute and plain path")
 		}
 	})
 	t.Run("a note beside it", func(t *testing.T) {
@@ -296,6 +296,9 @@ func TestPoolFileRefuses(t *testing.T) {
 		for _, dir := range []string{"", filepath.Dir(p.Path), filepath.Join(filepath.Dir(p.Path), "notes")} {
 			p.NoteDir = dir
 			refused(t, p, zfs.ErrInvalid, "choose another folder")
+			if _, err := os.Lstat(filepath.Dir(p.Path)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("the file's folder: %v", err)
+			}
 		}
 	})
 	t.Run("an empty note", func(t *testing.T) {

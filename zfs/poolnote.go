@@ -16,11 +16,6 @@ func (p PoolFile) note() string { return filepath.Join(p.NoteDir, p.Pool+".pool-
 
 // noted returns the GUID of the pool that was made; "" when none was.
 func (p PoolFile) noted() (string, error) {
-	folder := filepath.Dir(p.Path)
-	if p.NoteDir == "" || folder != "/" && strings.HasPrefix(filepath.Clean(p.NoteDir)+"/", folder+"/") {
-		return "", fmt.Errorf("%w: which pool was made is noted in %q, which would be away together with the file's own folder; choose another folder for that",
-			ErrInvalid, p.NoteDir)
-	}
 	text, err := os.ReadFile(p.note())
 	switch guid := strings.TrimSpace(string(text)); {
 	case errors.Is(err, fs.ErrNotExist):

@@ -78,6 +78,20 @@ func TestSweepOwn(t *testing.T) {
 	remove(t, l, b.ID, v.ID)
 }
 
+// TestSweepMoved: where a tombstone was listed there is another volume when the sweep comes to it.
+func TestSweepMoved(t *testing.T) {
+	l := newLocal(t)
+	v := newVolume(t, l, zfs.Filesystem, nil)
+	before := below(t, l)
+	if err := zfs.SweepTombstone(t.Context(), l, v.Dataset, func(zfs.VolumeID) func() { return func() {} }); err != nil {
+		t.Error(err)
+	}
+	if after := below(t, l); after != before {
+		t.Errorf("there was\n%s\nand is\n%s", before, after)
+	}
+	remove(t, l, v.ID)
+}
+
 // TestSweepEmpty: what a process makes to compare with goes with the sweep of the next one, in whatever state the power
 // left it; but nothing that somebody wrote to.
 func TestSweepEmpty(t *testing.T) {

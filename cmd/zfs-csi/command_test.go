@@ -60,8 +60,9 @@ func TestCommandLine(t *testing.T) {
 		"init of nothing":   {args: []string{"init"}, code: exitUsage, stderr: "no dataset is named"},
 		"init of no size":   {args: []string{"init", "--pool-file", "/a/b", "--pool-size", "20GB", "tank/csi"}, code: exitUsage, stderr: "such as 20Gi"},
 		"init of two pools": {args: []string{"init", "--pool-file", "/a/b", "tank/csi", "fast/csi"}, code: exitUsage, stderr: "there is one dataset"},
-		"init in a place":   {args: []string{"init", "--pool-file", "pool.img", "tank/csi"}, code: exitUsage, stderr: "an absolute path"},
-		"serve in a place":  {args: []string{"serve", "--parent", "tank/a", "--pool-file", "pool.img"}, code: exitUsage, stderr: "an absolute path"},
+		"init in a place":   {args: []string{"init", "--pool-file", "pool.img", "tank/csi"}, code: exitUsage, stderr: "an absolute and plain path"},
+		"serve in a place":  {args: []string{"serve", "--parent", "tank/a", "--pool-file", "pool.img"}, code: exitUsage, stderr: "an absolute and plain path"},
+		"note by the file":  {args: []string{"serve", "--parent", "tank/a", "--pool-file", "/etc/zfs-csi/pool.img"}, code: exitUsage, stderr: "choose another folder"},
 		"init of a dash":    {args: []string{"init", "--", "-r"}, code: exitUsage, stderr: "begins with a dash"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -45,13 +45,13 @@ func initParents(ctx context.Context, call invocation) error {
 	if len(parents) == 0 {
 		return f.wrong(errors.New("no dataset is named"))
 	}
-	if err := checkPoolFile(pool.Path); err != nil {
-		return f.wrong(err)
-	}
 	run := zfs.Exec{Log: newLog(), Root: hostRoot}
 	if pool.Path != "" {
 		if len(parents) > 1 {
 			return f.wrong(errors.New("with --pool-file there is one dataset, whose name begins with the pool's"))
+		}
+		if err := pool.CheckPlaces(); err != nil {
+			return f.wrong(err)
 		}
 		pool.Runner, pool.Pool = run, parents[0].Pool()
 		change, err := pool.Ensure(ctx)

@@ -11,8 +11,9 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	context.AfterFunc(ctx, stop)                     // a second signal ends the process at once
-	if err := os.Setenv("LC_ALL", "C"); err != nil { // What programs of filesystems say is read, too.
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	// What programs of filesystems say is read.
+	if err := os.Setenv("LC_ALL", "C"); err != nil {
 		panic(err)
 	}
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"time"
 
 	"github.com/zfs-csi/zfs-csi/zfs"
@@ -21,14 +20,6 @@ func (f *flags) poolFile(pool *zfs.PoolFile, parent string) {
 	f.StringVar(&pool.NoteDir, "pool-note-dir", "/etc/zfs-csi",
 		"the `FOLDER` where it is noted which pool was made, so that no other takes the place of one whose\n"+
 			"file is gone; not that of the file, whose disk may be away")
-}
-
-// checkPoolFile returns an error for a path that no retry can mend.
-func checkPoolFile(path string) error {
-	if path != "" && !filepath.IsAbs(path) {
-		return fmt.Errorf("--pool-file=%s: it has to be an absolute path", path)
-	}
-	return nil
 }
 
 // awaitPool makes or imports the pool in the file with the last parent, and tries again until that has worked or ctx ends:

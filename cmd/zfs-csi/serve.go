@@ -131,8 +131,10 @@ func parseOptions(call invocation) (*options, error) {
 	case registration.Dir == "" && registration.Endpoint != "":
 		return nil, f.wrong(errors.New("--kubelet-endpoint is of no use without --kubelet-registration-dir"))
 	}
-	if err := checkPoolFile(o.pool.Path); err != nil {
-		return nil, f.wrong(err)
+	if o.pool.Path != "" {
+		if err := o.pool.CheckPlaces(); err != nil {
+			return nil, f.wrong(err) // No retry could mend it.
+		}
 	}
 	if registration.Dir != "" {
 		o.Registration = &registration
