@@ -15,9 +15,12 @@ IMAGE_ARCHIVE := bin/image.tar
 GOLANGCI_LINT_VERSION := v2.15.0
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/zfs-csi
 LINT := $(CACHE)/tools/golangci-lint-$(GOLANGCI_LINT_VERSION)-$(shell go env GOVERSION)
-HELM_VERSION := v3.22.0
-HELM := $(CACHE)/tools/helm-$(HELM_VERSION)-$(shell go env GOVERSION)
+HELM := $(CURDIR)/bin/helm
 MACHINE := $(CURDIR)/bin/machine
+
+# How e2e/machine builds what a cluster is made of. Kubernetes takes minutes to compile, so that nothing
+# compiles it in another way.
+AS_TOOL := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
 
 # The race detector needs a C compiler.
 RACE := $(if $(shell command -v "$$(go env CC)"),-race)
@@ -25,6 +28,9 @@ RACE := $(if $(shell command -v "$$(go env CC)"),-race)
 # What to test and how: make test PACKAGES=./zfs/... TESTFLAGS='-v -run Clone'
 PACKAGES ?= ./...
 TESTFLAGS ?=
+
+# Test programs are sent into the machine: without what only debuggers read they are a third smaller.
+SMALL := -ldflags='-s -w'
 
 # The tests that are run exhaustively.
 RUN ?= TestLocal|TestCrashes|TestDeleteOrders|TestFull|TestOutOfSpace|TestSuspendedMeanwhile
@@ -85,18 +91,18 @@ test: check-fmt vet test-host test-zfs ## all tests, on real ZFS too
 .PHONY: test-host
 test-host: ## the tests that need no ZFS; the others are skipped
 	go test $(RACE) $(TESTFLAGS) $(PACKAGES)
-	go -C e2e/cluster test ./specs
+	$(AS_TOOL) go -C e2e/cluster test ./specs
 
 .PHONY: test-zfs
 test-zfs: machine build ## the tests that use ZFS, on real ZFS
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi \
-		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) $(TESTFLAGS) -exec '$(MACHINE) exec' \
+		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) $(SMALL) $(TESTFLAGS) -exec '$(MACHINE) exec' \
 		$(filter-out %/e2e/chart %/e2e/machine %/e2e/story %/zfs/fake,$(shell go list $(PACKAGES)))
 
 .PHONY: test-exhaustive
 test-exhaustive: machine build ## all that test-zfs leaves out in emulation (more than an hour): RUN=TestCrashes for a part
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_EXHAUSTIVE=1 ZFS_CSI_DEADLINE=3h \
-		$(MACHINE) run -- go test -count=1 -timeout=2h -v -run='$(RUN)' $(TESTFLAGS) -exec '$(MACHINE) exec' ./zfs ./e2e/csi
+		$(MACHINE) run -- go test -count=1 -timeout=2h $(SMALL) -v -run='$(RUN)' $(TESTFLAGS) -exec '$(MACHINE) exec' ./zfs ./e2e/csi
 
 # The binary is static: the machine has another C library than this computer.
 .PHONY: race-test
@@ -162,7 +168,7 @@ demo-cluster: image ## see a volume cloned in a cluster, with kubectl, as a stor
 
 .PHONY: cluster-test
 cluster-test: machine-program ## the cluster itself: the node is ready, pods run, a service answers
-	@cd e2e/cluster && CGO_ENABLED=0 $(MACHINE) run --cluster -- go test -count=1 -trimpath -buildvcs=false -v ./smoke
+	@cd e2e/cluster && $(AS_TOOL) $(MACHINE) run --cluster -- go test -count=1 -v ./smoke
 
 .PHONY: test-cluster
 test-cluster: image ## the driver in a cluster: installed with Helm, tested by that, and the story through kubectl
@@ -189,13 +195,13 @@ e2e-list: e2e-programs ## the specs of that suite
 .PHONY: e2e-programs
 e2e-programs:
 	@echo 'building the suite (the first time this takes some minutes) …'
-	@CGO_ENABLED=0 go -C e2e/cluster test -c -trimpath -buildvcs=false -ldflags='-s -w' -o $(CURDIR)/bin/suite.test ./suite
-	@CGO_ENABLED=0 go -C e2e/cluster build -trimpath -buildvcs=false -o $(CURDIR)/bin/ ./specs github.com/onsi/ginkgo/v2/ginkgo
+	@$(AS_TOOL) go -C e2e/cluster test -c -ldflags='-s -w' -o $(CURDIR)/bin/suite.test ./suite
+	@$(AS_TOOL) go -C e2e/cluster build -o $(CURDIR)/bin/ ./specs github.com/onsi/ginkgo/v2/ginkgo
 
 .PHONY: vet
 vet:
 	go vet ./...
-	go -C e2e/cluster vet $(CLUSTER_PROGRAMS)
+	$(AS_TOOL) go -C e2e/cluster vet $(CLUSTER_PROGRAMS)
 
 .PHONY: fmt
 fmt: ## format the sources
@@ -209,7 +215,7 @@ check-fmt:
 .PHONY: lint
 lint: $(LINT) ## golangci-lint, built once (some minutes) and kept in the cache folder
 	$(LINT) run ./...
-	cd e2e/cluster && $(LINT) run $(CLUSTER_PROGRAMS)
+	cd e2e/cluster && $(AS_TOOL) $(LINT) run $(CLUSTER_PROGRAMS)
 
 $(LINT):
 	@echo "building golangci-lint $(GOLANGCI_LINT_VERSION), once …"
@@ -219,19 +225,13 @@ $(LINT):
 	mv "$$work/golangci-lint" $@
 
 .PHONY: lint-chart
-lint-chart: build $(HELM) ## the Helm chart and the examples, without a cluster
+lint-chart: build helm ## the Helm chart and the examples, without a cluster
 	ZFS_CSI_HELM=$(HELM) ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi go test -count=1 ./e2e/chart
 
 .PHONY: helm
-helm: $(HELM) ## Helm, built once (some minutes) and kept in the cache folder
-	@echo $(HELM)
-
-$(HELM):
-	@echo "building helm $(HELM_VERSION), once …"
-	@mkdir -p $(@D)
-	@work="$$(mktemp -d $(@D)/build-XXXXXX)"; trap 'rm -rf "$$work"' EXIT; \
-	GOBIN="$$work" CGO_ENABLED=0 go install helm.sh/helm/v3/cmd/helm@$(HELM_VERSION); \
-	mv "$$work/helm" $@
+helm: ## Helm, as the cluster has it: bin/helm
+	@echo 'building helm (the first time this takes some minutes) …'
+	@$(AS_TOOL) go -C e2e/cluster/addons build -ldflags='-s -w' -o $(HELM) helm.sh/helm/v3/cmd/helm
 
 .PHONY: clean
 clean: ## remove what was built here; the machine stays in the cache folder
