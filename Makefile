@@ -32,6 +32,9 @@ TESTFLAGS ?=
 # Test programs are sent into the machine: without what only debuggers read they are a third smaller.
 SMALL := -ldflags='-s -w'
 
+# Those that take minutes come first, lest one of them is left for the end, when nothing runs beside it.
+longest-first = $(filter %/e2e/csi %/zfs,$(1)) $(filter %/e2e/history,$(1)) $(filter-out %/e2e/csi %/zfs %/e2e/history,$(1))
+
 # The tests that are run exhaustively.
 RUN ?= TestLocal|TestCrashes|TestDeleteOrders|TestFull|TestOutOfSpace|TestSuspendedMeanwhile
 
@@ -97,7 +100,7 @@ test-host: ## the tests that need no ZFS; the others are skipped
 test-zfs: machine build ## the tests that use ZFS, on real ZFS
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi \
 		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) $(SMALL) $(TESTFLAGS) -exec '$(MACHINE) exec' \
-		$(filter-out %/e2e/chart %/e2e/machine %/e2e/story %/zfs/fake,$(shell go list $(PACKAGES)))
+		$(call longest-first,$(filter-out %/e2e/chart %/e2e/machine %/e2e/story %/zfs/fake,$(shell go list $(PACKAGES))))
 
 .PHONY: test-exhaustive
 test-exhaustive: machine build ## all that test-zfs leaves out in emulation (more than an hour): RUN=TestCrashes for a part
