@@ -20,7 +20,7 @@ MACHINE := $(CURDIR)/bin/machine
 
 # How e2e/machine builds what a cluster is made of. Kubernetes takes minutes to compile, so that nothing
 # compiles it in another way.
-AS_TOOL := CGO_ENABLED=0 GOFLAGS='-trimpath -buildvcs=false'
+AS_TOOL := CGO_ENABLED=0 GOFLAGS='$(strip $(shell go env GOFLAGS) -trimpath -buildvcs=false)'
 
 # The race detector needs a C compiler.
 RACE := $(if $(shell command -v "$$(go env CC)"),-race)
