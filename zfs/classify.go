@@ -85,6 +85,9 @@ func (f failure) err() error {
 // for: nil when it succeeded, one of this package's errors when it names one of them
 // and gives a known reason, else an error that wraps none of those.
 func (r Result) fault(c Command, asked ...string) error {
+	if r.Errno != 0 {
+		return r.refusal(c)
+	}
 	if r.ExitCode == 0 {
 		return nil
 	}
@@ -98,13 +101,6 @@ func (r Result) fault(c Command, asked ...string) error {
 				return fmt.Errorf("%s %s: pool %s: %s: %w", c.Name, c.Args[0], f.dataset, f.reason, ErrUnavailable)
 			}
 		}
-	}
-	if _, reason, ok := strings.Cut(string(r.Stderr), "Channel program execution failed:"); ok {
-		err := failure{asked[0], strings.TrimSpace(reason)}.err()
-		if errors.Is(err, ErrNotFound) { // Of the pool: what a program does not find it answers itself.
-			err = fmt.Errorf("%s: %s: %w", asked[0], strings.TrimSpace(reason), ErrUnavailable)
-		}
-		return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], err)
 	}
 	if reason, ok := strings.CutPrefix(firstLine(r.Stderr), "cannot receive new filesystem stream: "); ok {
 		return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], failure{asked[0], reason}.err())
@@ -122,6 +118,20 @@ func (r Result) fault(c Command, asked ...string) error {
 		return fmt.Errorf("%s: the ZFS module is not loaded or /dev/zfs cannot be opened: %w", c.Name, ErrUnavailable)
 	}
 	return fmt.Errorf("%s ended with %d: %s", c, r.ExitCode, strings.TrimSpace(string(r.Stderr)))
+}
+
+// refusal returns why a program has not run to its end.
+func (r Result) refusal(c Command) error {
+	known, ok := errnos[int(r.Errno)]
+	switch why := firstLine(r.Stderr); {
+	case why != "": // So it is the program that is wrong, or too much for its limits.
+		return fmt.Errorf("%s: %s (%w)", c, why, r.Errno)
+	case !ok:
+		return fmt.Errorf("%s: %w", c, r.Errno)
+	case errors.Is(known, ErrNotFound): // Of the pool: what a program does not find it answers itself.
+		known = ErrUnavailable
+	}
+	return fmt.Errorf("%s: %w: %w", c, r.Errno, known)
 }
 
 // errnos says what the error numbers that a channel program returns mean; they are

@@ -3,7 +3,6 @@ package zfs_test
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"testing"
 
 	"github.com/zfs-csi/zfs-csi/zfs"
@@ -17,8 +16,8 @@ type counting struct {
 }
 
 func (c counting) Run(ctx context.Context, command zfs.Command) (zfs.Result, error) {
-	if command.Name == "zfs" && command.Args[0] == "program" && !slices.Contains(command.Args, "-jn") {
-		c.programs[command.Args[len(command.Args)-2]]++
+	if p := command.Program; p != nil && !p.Only {
+		c.programs[p.Pool]++
 	}
 	return c.Runner.Run(ctx, command)
 }

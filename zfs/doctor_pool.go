@@ -146,9 +146,13 @@ func missingFeatures(pool string, properties row) Finding {
 // channelProgram runs a read-only channel program that does nothing.
 func (d Doctor) channelProgram(ctx context.Context, pool string) Finding {
 	check := "channel programs on pool " + pool
-	result, err := d.ask(ctx, Command{Name: "zfs", Args: []string{"program", "-n", pool, "-"}, Stdin: strings.NewReader("return 0\n")})
-	if err != nil || result.ExitCode != 0 {
-		return Finding{check, Fault, "they do not run: " + reasonOf(result, err),
+	c := programCommand(pool, true, "return 0")
+	result, err := d.ask(ctx, c)
+	if err == nil {
+		err = result.fault(c, pool)
+	}
+	if err != nil {
+		return Finding{check, Fault, "they do not run: " + err.Error(),
 			"run as root; deleting the source of a clone needs them"}
 	}
 	return Finding{Check: check, Message: "they run"}

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The commands of a Doctor with the parent tank/csi.
@@ -15,7 +17,7 @@ const (
 	askVersion = "zfs version"
 	askPool    = "zpool get -Hp -o name,property,value,source all tank"
 	askStatus  = "zpool status -x tank"
-	askProgram = "zfs program -n tank -"
+	askProgram = "zfs program -jn tank -"
 	askParent  = "zfs get -Hp -o name,property,value,source type,readonly,available,keystatus,zfs-csi:driver tank/csi"
 )
 
@@ -43,7 +45,7 @@ func newPatient() *patient {
 			askVersion: says("zfs-2.3.9-0+deb13u1", "zfs-kmod-2.3.9-0+deb13u1"),
 			askPool:    {Stdout: mustRead("testdata/doctor/zpool-get-2.3")},
 			askStatus:  says("pool 'tank' is healthy"),
-			askProgram: says("Channel program fully executed and produced output:", "    return: 0"),
+			askProgram: says(`{"return":0}`),
 			askParent:  says(parentLines("filesystem", "off", "4294967296", "-", "ours\tlocal")...),
 		}},
 	}
@@ -120,7 +122,7 @@ func TestDoctorOfAnIllMachine(t *testing.T) {
 		"full":         {poolWith("capacity\t0", "capacity\t93"), Warning, "pool tank", "93% full", "add devices"},
 		"fragmented":   {poolWith("fragmentation\t5", "fragmentation\t80"), Warning, "pool tank", "80% fragmented", "add devices"},
 		"feature":      {poolWith("zstd_compress\tenabled", "zstd_compress\tdisabled"), Warning, "features of pool tank", "compression=zstd", "zpool upgrade tank"},
-		"no programs":  {func(p *patient) { p.answers[askProgram] = refuses("permission denied") }, Fault, "channel programs on pool tank", "permission denied", "root"},
+		"no programs":  {func(p *patient) { p.answers[askProgram] = Result{Errno: unix.EPERM} }, Fault, "channel programs on pool tank", "permission denied", "root"},
 		"no parent":    {func(p *patient) { p.answers[askParent] = refuses("cannot open 'tank/csi': dataset does not exist") }, Fault, "parent tank/csi", "not there", "zfs-csi init tank/csi"},
 		"unmarked":     {parentWith("filesystem", "off", "4294967296", "-", "-\t-"), Fault, "parent tank/csi", "no marker", "zfs-csi init tank/csi"},
 		"inherited":    {parentWith("filesystem", "off", "4294967296", "-", "ours\tinherited from tank"), Fault, "parent tank/csi", "no marker of its own", "zfs-csi init tank/csi"},

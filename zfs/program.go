@@ -1,7 +1,6 @@
 package zfs
 
 import (
-	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -14,10 +13,8 @@ import (
 	"time"
 )
 
-// Channel programs do in the kernel what would take several commands; see zfs-program(8). They
-// are given on standard input and with their arguments in the text, so that the command
-// line is always the same and the process can be started before there is anything for it to do
-// (Ready): its start is half of what a command costs.
+// Channel programs do in the kernel what would take several commands; see zfs-program(8). Their
+// arguments are in their texts.
 
 // The functions that requests to the two kinds of programs call.
 var (
@@ -34,28 +31,19 @@ func programCommand(pool string, only bool, text string) Command {
 	if only {
 		how = "-jn"
 	}
-	return Command{
-		Name:  "zfs",
-		Args:  []string{"program", how, "-t", "100000000", "-m", "104857600", pool, "-"},
-		Stdin: strings.NewReader(text),
-		Ahead: true,
-	}
+	return Command{Name: "zfs", Args: []string{"program", how, pool, "-"}, Program: &Program{Pool: pool, Only: only, Text: text}}
 }
 
-// whole returns a program that does what body does, and nothing at all where it was cut short
-// because the process that wrote it died.
-func whole(body string) string { return "return (function()\n" + body + "\nend)()\n" }
-
 // execute runs a program and decodes what it returns into result.
-func (l *Local) execute(ctx context.Context, pool string, only bool, body string, result any) error {
-	out, err := l.run(ctx, programCommand(pool, only, whole(body)), pool)
+func (l *Local) execute(ctx context.Context, pool string, only bool, text string, result any) error {
+	out, err := l.run(ctx, programCommand(pool, only, text), pool)
 	if err != nil {
 		return err
 	}
 	answer := struct {
 		Return any `json:"return"`
 	}{result}
-	if err := json.NewDecoder(bytes.NewReader(out)).Decode(&answer); err != nil || answer.Return == nil {
+	if err := json.Unmarshal(out, &answer); err != nil || answer.Return == nil {
 		return fmt.Errorf("channel program answered %q: %w", out, errors.Join(err, errors.New("not a result")))
 	}
 	return nil
@@ -86,8 +74,8 @@ func (r reply) err() error {
 }
 
 // programs runs one kind of program in one pool, one at a time. Requests that come meanwhile
-// are put together into the next one: calls that run side by side cost less than one
-// process each.
+// are put together into the next one: calls that run side by side wait for one transaction group
+// together.
 type programs struct {
 	// run runs the program with these requests, each a call of one of its functions, and returns a
 	// reply for each.

@@ -1,11 +1,13 @@
 package zfs
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -39,11 +41,9 @@ func newProgramPool(t *testing.T) (*Local, func(script string) string) {
 		zfs snapshot -o zfs-csi:snapshot=s -o zfs-csi:sources=1:2:-:f POOL/csi/f@s POOL/csi/z@s POOL/csi@s
 		zfs clone -o mountpoint=legacy POOL/csi/f@s POOL/csi/c
 		zfs destroy -d POOL/csi/f@s`)
-	ready := &Ready{}
-	t.Cleanup(ready.Close)
 	store, err := NewLocal(LocalConfig{
 		Driver: "d", Parents: []Dataset{{pool + "/csi"}}, DeviceDir: t.TempDir(),
-		Runner: Exec{Log: slog.New(slog.DiscardHandler), Ready: ready},
+		Runner: Exec{Log: slog.New(slog.DiscardHandler)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -102,24 +102,54 @@ func TestLookAsGet(t *testing.T) {
 	}
 }
 
-// TestCutShort: of a program of which only a part arrives nothing is done.
-func TestCutShort(t *testing.T) {
+// TestProgramRefused: a program that ZFS does not carry out is an error that says why, and of a pool that is not there, unavailable.
+func TestProgramRefused(t *testing.T) {
 	store, shell := newProgramPool(t)
 	pool := store.parents[0].Pool()
-	text := whole(lookFunctions + takeFunctions + "return {take(" + luaList(pool+"/csi/f@cut") + ",{})}")
-	// Without its last line's end it is whole.
-	for end := len(text) - 2; end > len(text)-60; end -= 3 {
-		// Most of them are no program, which is an error.
-		_, err := store.runner.Run(t.Context(), programCommand(pool, false, text[:end]))
-		if err != nil {
-			t.Fatal(err)
+	for text, want := range map[string]string{
+		"return {":          "unexpected symbol",
+		"error('so it is')": "so it is",
+		"while true do end": "timed out",
+	} {
+		var result any
+		err := store.execute(t.Context(), pool, false, text, &result)
+		if err == nil || !strings.Contains(strings.ToLower(err.Error()), want) {
+			t.Errorf("%q: %v, want %q", text, err, want)
 		}
-		if strings.Contains(shell("zfs list -Hro name -t snapshot "+store.parents[0].name), "@cut") {
-			t.Fatalf("a program that ends with %q took a snapshot", text[max(0, end-20):end])
+		for _, known := range []error{ErrNoSpace, ErrUnavailable, ErrInvalid} {
+			if errors.Is(err, known) {
+				t.Errorf("%q: %v is %v", text, err, known)
+			}
 		}
 	}
-	if _, err := store.snapshots(t.Context(), nil, pool+"/csi/f@cut"); err != nil {
-		t.Error(err)
+	var result any
+	if err := store.execute(t.Context(), "zfscsinopool", true, "return 1", &result); !errors.Is(err, ErrUnavailable) {
+		t.Errorf("a pool that is not there: %v, want %v", err, ErrUnavailable)
+	}
+	shell("zpool export POOL && zpool import -o readonly=on -d $ZFS_CSI_TEST_DIR POOL")
+	if err := store.execute(t.Context(), pool, true, "return 1", &result); !errors.Is(err, ErrReadOnly) {
+		t.Errorf("a pool that is read-only: %v, want %v", err, ErrReadOnly)
+	}
+}
+
+// TestProgramReturns: what a program returns arrives as it is.
+func TestProgramReturns(t *testing.T) {
+	store, _ := newProgramPool(t)
+	long := strings.Repeat("0123456789", 100_000)
+	for text, want := range map[string]any{
+		"return 'a \"b\" \\226\\130\\172'": "a \"b\" €",
+		"return ''":                        "",
+		"return -5":                        -5.0,
+		"return true":                      true,
+		"return {}":                        map[string]any{},
+		"return {1, {x = {y = 'z'}, [7] = false}, 'end'}":                               map[string]any{"1": 1.0, "2": map[string]any{"x": map[string]any{"y": "z"}, "7": false}, "3": "end"},
+		"return string.rep('0123456789', 100000)":                                       long,
+		"local t = {}\nfor i = 1, 5 do t[i] = {a = {}, b = i} end\nreturn {t[1], t[5]}": map[string]any{"1": map[string]any{"a": map[string]any{}, "b": 1.0}, "2": map[string]any{"a": map[string]any{}, "b": 5.0}},
+	} {
+		var got any
+		if err := store.execute(t.Context(), store.parents[0].Pool(), true, text, &got); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%.60q returns %.60v, %v; want %.60v", text, got, err, want)
+		}
 	}
 }
 

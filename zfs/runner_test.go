@@ -12,16 +12,28 @@ import (
 	"testing"
 )
 
-// asTool is set where this test is run as if it were a tool.
-const asTool = "ZFS_CSI_TEST_AS_TOOL"
+const (
+	// asTool is set where this test is run as if it were a tool.
+	asTool = "ZFS_CSI_TEST_AS_TOOL"
+	// inPool is set where it only runs the channel program that it reads, to the pool.
+	inPool = "ZFS_CSI_TEST_IN_POOL"
+)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asTool) == "" {
+	if os.Getenv(asTool)+os.Getenv(inPool) == "" {
 		os.Exit(m.Run())
 	}
 	input, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		panic(err)
+	}
+	if pool := os.Getenv(inPool); pool != "" {
+		result, err := Program{Pool: pool, Text: string(input)}.run("/dev/zfs")
+		fmt.Println(string(result.Stdout))
+		if err != nil {
+			panic(err)
+		}
+		os.Exit(int(result.Errno))
 	}
 	folder, err := os.Getwd()
 	if err != nil {

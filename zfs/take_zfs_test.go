@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -34,20 +35,35 @@ func TestTakenAgain(t *testing.T) {
 	}
 }
 
-// killing kills each command a while after its start.
-type killing struct{ after time.Duration }
+// killing has each program carried out by a process of its own, which it kills a while after its start; never where after is 0.
+type killing struct {
+	t     *testing.T
+	after time.Duration
+	// took is how long the last one took.
+	took time.Duration
+}
 
-func (k killing) Run(_ context.Context, c Command) (Result, error) {
-	cmd := exec.Command(c.Name, c.Args...) //nolint:noctx // It is killed.
+func (k *killing) Run(_ context.Context, c Command) (Result, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return Result{}, err
+	}
+	cmd := exec.Command(self) //nolint:noctx // It is killed.
+	cmd.Env = append(os.Environ(), inPool+"="+c.Program.Pool)
+	cmd.Stdin, cmd.Stderr = strings.NewReader(c.Program.Text), k.t.Output()
 	var out bytes.Buffer
-	cmd.Stdin, cmd.Stdout = c.Stdin, &out
+	cmd.Stdout = &out
+	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return Result{}, err
 	}
-	kill := time.AfterFunc(k.after, func() { _ = cmd.Process.Kill() })
-	defer kill.Stop()
-	err := cmd.Wait()
-	return Result{Stdout: out.Bytes(), ExitCode: cmd.ProcessState.ExitCode()}, err
+	if k.after > 0 {
+		kill := time.AfterFunc(k.after, func() { _ = cmd.Process.Kill() })
+		defer kill.Stop()
+	}
+	err = cmd.Wait()
+	k.took = time.Since(start)
+	return Result{Stdout: out.Bytes()}, err
 }
 
 // TestTakeKilled: of a program whose process is killed nothing is done, or all.
@@ -58,23 +74,28 @@ func TestTakeKilled(t *testing.T) {
 	shell(fmt.Sprintf("for n in $(seq %d); do zfs create -o mountpoint=none POOL/csi/v$n; done", volumes))
 	properties := map[string]string{propSnapshot: "s", propSources: "1:2:-:one", propLabels: "x=y", propGroup: "yes"}
 	done := map[int]int{}
+	runner := &killing{t: t}
+	killed, err := NewLocal(LocalConfig{Driver: "d", Parents: store.parents, DeviceDir: t.TempDir(), Runner: runner})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var whole time.Duration
 	for i := range 10 {
-		after := time.Duration(20+20*i) * time.Millisecond
-		killed, err := NewLocal(LocalConfig{Driver: "d", Parents: store.parents, DeviceDir: t.TempDir(), Runner: killing{after}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		runner.after = whole * time.Duration(i*i) / 81 // Most of them early: it is soon begun.
 		names := []string{parent.name + "@k"}
 		for n := range volumes {
 			names = append(names, fmt.Sprintf("%s/v%d@k", parent.name, n+1))
 		}
 		_, err = killed.snapshots(t.Context(), properties, names...)
+		if i == 0 {
+			whole = runner.took
+		}
 		// Nobody can wait for what the kernel still does in vain but by a change of his own.
 		shell("zpool sync POOL")
 		set := strings.Count(shell("zfs get -Hrp -t snapshot -o name,source "+strings.Join(slices.Collect(maps.Keys(properties)), ",")+" "+parent.name), "@k\tlocal")
 		taken := strings.Count(shell("zfs list -Hro name -t snapshot "+parent.name), "@k\n")
 		if done[taken]++; set != len(properties)*taken || taken != 0 && taken != len(names) {
-			t.Errorf("killed after %s (%v): there are %d of %d snapshots, with %d properties in all", after, err, taken, len(names), set)
+			t.Errorf("killed after %s of %s (%v): there are %d of %d snapshots, with %d properties in all", runner.after, whole, err, taken, len(names), set)
 		}
 		if taken > 0 {
 			shell("zfs destroy -r POOL/csi@k")

@@ -48,8 +48,6 @@ func serve(ctx context.Context, call invocation) error {
 		}
 		defer stop()
 	}
-	o.tools.Ready = &zfs.Ready{}
-	defer o.tools.Ready.Close()
 	store, err := zfs.NewLocal(zfs.LocalConfig{Driver: o.Name, Parents: o.parents, Runner: &o.tools, Log: o.Log})
 	if err != nil {
 		return err

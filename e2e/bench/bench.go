@@ -175,6 +175,12 @@ func (b *bench) once(ctx context.Context, s step, series *Series) error {
 	if err != nil {
 		return err
 	}
+	var before []ran
+	if s.driver != nil {
+		if before, err = s.driver.commands(); err != nil {
+			return err
+		}
+	}
 	group, err := b.transactionGroup()
 	if err != nil {
 		return err
@@ -201,7 +207,7 @@ func (b *bench) once(ctx context.Context, s step, series *Series) error {
 			return err
 		}
 		series.Commands = nil
-		for _, r := range all[int(processes):int(processesThen)] {
+		for _, r := range all[len(before):] {
 			series.Commands = append(series.Commands, r.String())
 		}
 		while := quietTime
@@ -239,7 +245,13 @@ func (b *bench) processes(driver *serving) (float64, error) {
 		return float64(b.raws), nil
 	}
 	commands, err := driver.commands()
-	return float64(len(commands)), err
+	processes := 0
+	for _, r := range commands {
+		if r.process() {
+			processes++
+		}
+	}
+	return float64(processes), err
 }
 
 // transactionGroup returns the number of the pool's open transaction group.

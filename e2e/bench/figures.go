@@ -36,8 +36,7 @@ type Series struct {
 	Processes []float64 `json:"processes,omitempty"`
 	Groups    []float64 `json:"transaction_groups,omitempty"`
 	After     []float64 `json:"processes_after,omitempty"`
-	// Commands are those of the last call, with how long each took, in ms; with "ahead" where the
-	// process had been started before the call.
+	// Commands are those of the last call, channel programs among them, with how long each took, in ms.
 	Commands []string `json:"commands,omitempty"`
 }
 

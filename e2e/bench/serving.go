@@ -68,12 +68,11 @@ func (s *serving) start(ctx context.Context, binary string) error {
 	return nil
 }
 
-// ran is a command that the driver ran.
+// ran is a command or a channel program that the driver ran.
 type ran struct {
 	Message  string        `json:"msg"`
 	Command  string        `json:"command"`
 	Duration time.Duration `json:"duration"`
-	Ahead    bool          `json:"ahead"`
 }
 
 // String tells what was run, without its options.
@@ -83,13 +82,13 @@ func (r ran) String() string {
 	if len(words) > 2 && words[1] == "program" && strings.Contains(words[2], "n") {
 		text += " -n"
 	}
-	if r.Ahead {
-		text += " (ahead)"
-	}
 	return fmt.Sprintf("%s: %d ms", text, r.Duration.Milliseconds())
 }
 
-// commands returns the commands that the driver has run to their end, in order.
+// process tells whether a process was started for it.
+func (r ran) process() bool { return r.Message == "command" }
+
+// commands returns what the driver has run to its end, in order.
 func (s *serving) commands() ([]ran, error) {
 	f, err := os.Open(s.log)
 	if err != nil {
@@ -101,7 +100,7 @@ func (s *serving) commands() ([]ran, error) {
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		var r ran
-		if err := json.Unmarshal(lines.Bytes(), &r); err == nil && r.Message == "command" {
+		if err := json.Unmarshal(lines.Bytes(), &r); err == nil && (r.process() || r.Message == "program") {
 			out = append(out, r)
 		}
 	}

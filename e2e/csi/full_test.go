@@ -121,14 +121,14 @@ func asks(c zfs.Command) bool {
 }
 
 // looks tells whether a command is a program that only looks.
-func looks(c zfs.Command) bool { return c.Args[0] == "program" && c.Args[1] == "-jn" }
+func looks(c zfs.Command) bool { return c.Program != nil && c.Program.Only }
 
 // changes and takesSpace tell whether a command counts for untilDone.
 func changes(c zfs.Command) bool { return !asks(c) }
 
 // takesSpace excludes questions, and what frees space: ZFS keeps room for that (see TestFull).
 func takesSpace(c zfs.Command) bool {
-	return changes(c) && c.Args[0] != "destroy" && c.Args[0] != "program"
+	return changes(c) && c.Args[0] != "destroy" && c.Program == nil
 }
 
 // untilDone makes the call again and again until it succeeds, each time with a trouble in place of the command

@@ -2,11 +2,9 @@ package csi_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -58,13 +56,7 @@ func serveUntilKilled(config string) error {
 
 // takes tells whether a command is the program that takes a snapshot of what is at rest.
 func takes(c zfs.Command) bool {
-	text, ok := c.Stdin.(io.ReadSeeker)
-	if !ok {
-		return false
-	}
-	program, err := io.ReadAll(text)
-	_, again := text.Seek(0, io.SeekStart)
-	return err == nil && again == nil && bytes.Contains(program, []byte(`return {take({"`))
+	return c.Program != nil && strings.Contains(c.Program.Text, `return {take({"`)
 }
 
 // apart starts such a driver, and returns its clients, a function that waits until it has brought a filesystem to
