@@ -202,7 +202,7 @@ func (c *crowd) use(ctx context.Context, asked call) (before string, err error) 
 		before, err = c.storage.put(c.id(asked.volume), place, content(asked.text))
 		before, _, _ = strings.Cut(before, "\n")
 	}
-	if left := c.Unpublish(ctx, asked.volume, place); left != nil {
+	if left := vacate(ctx, c.Service, asked.volume, place); left != nil {
 		err = errors.Join(err, fmt.Errorf("unpublish: %w", left))
 	}
 	if published && err != nil {

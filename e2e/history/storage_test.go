@@ -1,10 +1,14 @@
 package history_test
 
 import (
+	"context"
 	"path"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/zfs-csi/zfs-csi/driver"
 	"github.com/zfs-csi/zfs-csi/e2e/service"
@@ -44,6 +48,18 @@ type storage interface {
 	// properties returns those that can be modified of all volumes, by their IDs, as `zfs get -Hp` prints them.
 	properties(t testing.TB) map[string]map[string]string
 	ForeignSnapshot(t testing.TB, id zfs.VolumeID, name string)
+}
+
+// vacate unpublishes a volume that nobody uses any more. A command that another test starts just now holds all that
+// is open, for a moment.
+func vacate(ctx context.Context, s *service.Service, id string, at service.Place) error {
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		err := s.Unpublish(ctx, id, at)
+		if status.Code(err) != codes.FailedPrecondition || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond) // between two calls
+	}
 }
 
 // modifiable are the properties that histories modify.

@@ -168,7 +168,7 @@ func (h *history) publish() {
 func (h *history) unpublish(v *volume) {
 	v.release()
 	v.release = nil
-	h.allowed("unpublish "+v.name, func(ctx context.Context) error { return h.Unpublish(ctx, v.id, service.PlaceIn(h.dir, v.id)) })
+	h.allowed("unpublish "+v.name, func(ctx context.Context) error { return vacate(ctx, h.Service, v.id, service.PlaceIn(h.dir, v.id)) })
 }
 
 // expand grows a volume, or asks for less than it has, which it then keeps.
