@@ -11,7 +11,7 @@ import (
 )
 
 // kubeconfig lets its reader do everything in the cluster on this machine.
-func (i *Instance) kubeconfig() string { return filepath.Join(i.dir, "kubeconfig") }
+func (i *Instance) kubeconfig() string { return filepath.Join(i.dir, "admin.kubeconfig") }
 
 // variables name the machine, and the cluster on it if there is one, to programs of this
 // computer, as NAME=VALUE.
@@ -23,20 +23,39 @@ func (i *Instance) variables() []string {
 	return all
 }
 
-// admit writes the kubeconfig of the machine, and waits until its API server answers.
-func (i *Instance) admit(ctx context.Context, patience time.Duration) error {
-	text, err := os.ReadFile(Cluster{i.Hardware.Cluster}.kubeconfig())
-	if err != nil {
-		return fmt.Errorf("let people into the cluster: %w", err)
+// writeKubeconfig writes that of a user, as it serves on this computer.
+func (i *Instance) writeKubeconfig(cluster Cluster, user string) error {
+	text, err := os.ReadFile(filepath.Join(cluster.identities(), user+".kubeconfig"))
+	if err == nil {
+		own := strings.ReplaceAll(string(text), apiServerAddress(apiServerPort), apiServerAddress(i.APIPort))
+		err = os.WriteFile(filepath.Join(i.dir, user+".kubeconfig"), []byte(own), 0o600)
 	}
-	own := strings.ReplaceAll(string(text), apiServerAddress(apiServerPort), apiServerAddress(i.APIPort))
-	if err := os.WriteFile(i.kubeconfig(), []byte(own), 0o600); err != nil {
-		return fmt.Errorf("let people into the cluster: %w", err)
+	if err != nil {
+		return fmt.Errorf("let %s into the cluster: %w", user, err)
+	}
+	return nil
+}
+
+// admit lets people into the cluster, and waits until its API server answers.
+func (i *Instance) admit(ctx context.Context, patience time.Duration) error {
+	if err := i.writeKubeconfig(Cluster{i.Hardware.Cluster}, "admin"); err != nil {
+		return err
+	}
+	way := filepath.Join(i.dir, "way.json")
+	text, err := i.podsWay()
+	if err == nil {
+		err = os.WriteFile(way, text, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("let pods find the API server: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) { // asking takes from what is asked for
 		err := i.kubectl(ctx, "--request-timeout=10s", "get", "--raw=/readyz")
+		if err == nil {
+			err = i.kubectl(ctx, "--request-timeout=10s", "apply", "--server-side", "--filename="+way)
+		}
 		if err == nil {
 			return nil
 		}

@@ -21,8 +21,8 @@ func (i *Instance) startCluster(ctx context.Context) error {
 		return err
 	}
 	journal, journalErr := i.output(ctx, "systemctl --no-pager --failed; journalctl --no-pager --lines=60 --priority=warning; "+
-		"for unit in kube-apiserver kube-controller-manager kube-scheduler kubelet kube-proxy containerd; do journalctl --no-pager --lines=8 --unit=$unit; done")
-	return errors.Join(err, fmt.Errorf("its journal says:\n%s", journal), journalErr)
+		"for unit in kubelet kube-proxy containerd; do journalctl --no-pager --lines=8 --unit=$unit; done")
+	return errors.Join(err, fmt.Errorf("its journal says:\n%s\nand the control plane:\n%s", journal, i.planeLogs()), journalErr)
 }
 
 func (i *Instance) bringUp(ctx context.Context) error {
@@ -33,14 +33,19 @@ func (i *Instance) bringUp(ctx context.Context) error {
 		title string
 		work  func(ctx context.Context) error
 	}{
-		{"start etcd and the API server", func(ctx context.Context) error { return i.startPart(ctx, "control-plane") }},
-		{"wait for it and start containerd", func(ctx context.Context) error {
+		{"start the control plane and containerd", func(ctx context.Context) error {
 			images := make(chan error, 1)
 			go func() { images <- i.startPart(ctx, "images") }()
-			err := i.admit(ctx, clusterPatience)
+			err := i.startControlPlane(ctx, "")
+			if err == nil {
+				err = i.admit(ctx, clusterPatience)
+			}
 			return errors.Join(err, <-images)
 		}},
 		{"start the node", func(ctx context.Context) error {
+			if _, err := i.output(ctx, toAPIServer(i.APIPort)); err != nil {
+				return err
+			}
 			if err := i.startPart(ctx, "node"); err != nil {
 				return err
 			}

@@ -108,12 +108,12 @@ var clusterUsers = map[string]struct{ name, group string }{
 	"kubelet":                 {"system:node:" + hostAlias, "system:nodes"},
 }
 
-// serverNames are those under which the API server is reached: by people through a port of
-// their own computer, by the node, and by pods through the first address of the services.
-var serverNames = []string{"127.0.0.1", "localhost", "10.0.2.15", "10.96.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
+// serverNames are those under which the API server is reached: on this computer, by the node, and by pods, which begin with the
+// first address of the services.
+var serverNames = []string{"127.0.0.1", "localhost", "10.0.2.100", gateway, "10.96.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
 
-// apiServerPort is the API server's in the machine. [Instance.kubeconfig] puts the port of
-// this computer in its place, which is why an address with it stands nowhere else.
+// apiServerPort is the API server's to the node. On this computer it has another each time, which writeKubeconfig puts in its
+// place: so an address with it stands nowhere else.
 const apiServerPort = 6443
 
 func apiServerAddress(port int) string { return fmt.Sprintf("https://127.0.0.1:%d", port) }
@@ -144,7 +144,11 @@ func writeIdentities(etc string) error {
 		if err != nil {
 			return err
 		}
-		if files[file+".kubeconfig"], err = kubeconfig(ca.pem, certificate, key); err != nil {
+		server := apiServerAddress(apiServerPort)
+		if file == "kubelet" || file == "kube-proxy" {
+			server = nodesAPIServer
+		}
+		if files[file+".kubeconfig"], err = kubeconfig(server, ca.pem, certificate, key); err != nil {
 			return err
 		}
 	}
@@ -161,7 +165,7 @@ func writeIdentities(etc string) error {
 }
 
 // kubeconfig describes how to reach the cluster as the holder of a key.
-func kubeconfig(ca, certificate, key []byte) ([]byte, error) {
+func kubeconfig(server string, ca, certificate, key []byte) ([]byte, error) {
 	const name = "zfs-csi"
 	type object = map[string]any
 	var out bytes.Buffer
@@ -170,7 +174,7 @@ func kubeconfig(ca, certificate, key []byte) ([]byte, error) {
 	err := encoder.Encode(object{
 		"apiVersion":      "v1",
 		"kind":            "Config",
-		"clusters":        []object{{"name": name, "cluster": object{"server": apiServerAddress(apiServerPort), "certificate-authority-data": ca}}},
+		"clusters":        []object{{"name": name, "cluster": object{"server": server, "certificate-authority-data": ca}}},
 		"users":           []object{{"name": name, "user": object{"client-certificate-data": certificate, "client-key-data": key}}},
 		"contexts":        []object{{"name": name, "context": object{"cluster": name, "user": name}}},
 		"current-context": name,

@@ -60,9 +60,18 @@ func TestIdentitiesServeAsThoseOfACluster(t *testing.T) {
 	}
 }
 
-func TestKubeconfigNamesTheAddressThatIsReplaced(t *testing.T) {
-	text, err := kubeconfig(nil, nil, nil)
-	if err != nil || strings.Count(string(text), apiServerAddress(apiServerPort)) != 1 {
-		t.Errorf("%s, %v", text, err)
+// TestKubeconfigsNameTheirWay: the node finds the API server where it always is, and others at the port that is put in its place.
+func TestKubeconfigsNameTheirWay(t *testing.T) {
+	dir := t.TempDir()
+	if err := writeIdentities(dir); err != nil {
+		t.Fatal(err)
+	}
+	for user, want := range map[string]string{
+		"kubelet": nodesAPIServer, "kube-proxy": nodesAPIServer, "kube-scheduler": apiServerAddress(apiServerPort), "admin": apiServerAddress(apiServerPort),
+	} {
+		text, err := os.ReadFile(filepath.Join(dir, user+".kubeconfig"))
+		if err != nil || strings.Count(string(text), `"`+want+`"`) != 1 {
+			t.Errorf("that of %s: %v, %s", user, err, text)
+		}
 	}
 }

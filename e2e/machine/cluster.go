@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -21,20 +22,20 @@ type Cluster struct{ dir string }
 
 func (c Cluster) disk() string { return filepath.Join(c.dir, "cluster.img") }
 
-// programs is the folder with kubectl and helm.
+// programs is the folder with kubectl and helm, and with those of the control plane.
 func (c Cluster) programs() string { return filepath.Join(c.dir, "bin") }
+
+// identities is the folder with all certificates, keys and kubeconfigs.
+func (c Cluster) identities() string { return filepath.Join(c.dir, "identities") }
 
 // manifests is the folder with the objects the cluster begins with.
 func (c Cluster) manifests() string { return filepath.Join(c.dir, "manifests") }
-
-// kubeconfig lets its reader do everything, and names the API server by the machine's own port.
-func (c Cluster) kubeconfig() string { return filepath.Join(c.dir, "admin.kubeconfig") }
 
 const (
 	// clusterDiskSize is what the guest sees; the file is sparse.
 	clusterDiskSize = "3G"
 	// clusterLayout is raised when [clusterBuilder.layOut] lays the same things out in another way.
-	clusterLayout = 3
+	clusterLayout = 4
 	// clusterSuite is the one whose packages the cluster is made of, and thus the machine's:
 	// the etcd of the one before is too old.
 	clusterSuite = "trixie"
@@ -43,7 +44,7 @@ const (
 // clusterPackages are unpacked on the cluster's disk, and so is each library of theirs that
 // the machine has not.
 var clusterPackages = []string{
-	"containerd", "runc", "containernetworking-plugins", "etcd-server",
+	"containerd", "crun", "libyajl2", "containernetworking-plugins", "etcd-server",
 	"nftables", "libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libxtables12", "libedit2", "libbsd0", "libmd0",
 	"busybox-static", "catatonit",
 }
@@ -88,7 +89,7 @@ func findCluster(ctx context.Context, cache Cache) (Cluster, error) {
 	delete(texts, clusterStart) // it is no part of the disk
 	texts["images"] = fmt.Sprintf("%+v", builder.images("", ""))
 	texts["below the driver"] = below
-	sum := key(clusterLayout, builder.kubernetes, builder.provisioner, builder.addons, texts, clusterPackages, imageRootArgs, mmdebstrapArgs, clusterSuite, assetText("unpack.sh"), clusterDiskSize, clusterUsers, serverNames)
+	sum := key(clusterLayout, builder.kubernetes, builder.provisioner, builder.addons, texts, clusterPackages, imageRootArgs, mmdebstrapArgs, clusterSuite, assetText("unpack.sh"), clusterDiskSize, clusterUsers, serverNames, controlPlane, nodesAPIServer)
 	dir, err := cache.entry(ctx, "cluster-"+sum, func(ctx context.Context, dir string) error {
 		builder.dir = dir
 		c, release, err := openContainers(ctx, cache)
@@ -173,7 +174,7 @@ func (b *clusterBuilder) build(ctx context.Context, c containers) error {
 		}},
 		{"unpack them", func(ctx context.Context) error { return b.unpackImages(ctx, tree, packages, log, images, tools) }},
 		{"make its disk", func(ctx context.Context) error {
-			return errors.Join(b.layOut(ctx, tree, packages), b.keep(tree), b.makeDisk(ctx, tree, log))
+			return errors.Join(b.layOut(ctx, tree, packages), b.keep(packages), b.makeDisk(ctx, tree, log))
 		}},
 	} {
 		if err := step(ctx, part.title, latest, part.work); err != nil {
@@ -186,12 +187,14 @@ func (b *clusterBuilder) build(ctx context.Context, c containers) error {
 // layOut puts everything but the images where the machine looks for it.
 func (b *clusterBuilder) layOut(ctx context.Context, tree, packages string) error {
 	if err := copyFiles(b.kubernetes, filepath.Join(tree, "bin"), func(entry fs.DirEntry) bool {
-		return strings.HasPrefix(entry.Name(), "kube")
+		return entry.Name() == "kubelet" || entry.Name() == "kube-proxy"
 	}); err != nil {
 		return err
 	}
-	file := func(entry fs.DirEntry) bool { return entry.Type().IsRegular() }
-	link := func(entry fs.DirEntry) bool { return !file(entry) } // under which a library is looked for
+	file := func(entry fs.DirEntry) bool {
+		return entry.Type().IsRegular() && !slices.Contains(controlPlane, entry.Name())
+	}
+	link := func(entry fs.DirEntry) bool { return !entry.Type().IsRegular() } // under which a library is looked for
 	for _, part := range []struct {
 		from, to string
 		wanted   func(fs.DirEntry) bool
@@ -210,7 +213,20 @@ func (b *clusterBuilder) layOut(ctx context.Context, tree, packages string) erro
 	if err := os.CopyFS(etc, configuration); err != nil {
 		return fmt.Errorf("lay out the cluster's configuration: %w", err)
 	}
-	return errors.Join(b.manifests(ctx, etc, Cluster{b.dir}.manifests()), writeIdentities(etc))
+	return errors.Join(b.manifests(ctx, etc, Cluster{b.dir}.manifests()), b.identify(etc))
+}
+
+// identify makes all certificates and keys, of which the machine gets those of the node.
+func (b *clusterBuilder) identify(etc string) error {
+	identities := Cluster{b.dir}.identities()
+	if err := errors.Join(writeIdentities(identities), os.MkdirAll(filepath.Join(etc, "pki"), 0o755)); err != nil {
+		return err
+	}
+	var faults []error
+	for _, name := range []string{"pki/ca.crt", "kubelet.kubeconfig", "kube-proxy.kubeconfig"} {
+		faults = append(faults, copyFile(filepath.Join(identities, name), filepath.Join(etc, name)))
+	}
+	return errors.Join(faults...)
 }
 
 // manifests collects the objects the cluster begins with, those of snapshots, and keeps them on this computer.
@@ -241,14 +257,24 @@ func (b *clusterBuilder) manifests(ctx context.Context, etc, to string) error {
 	return errors.Join(os.Remove(deployment), os.WriteFile(filepath.Join(to, filepath.Base(deployment)), []byte(named), 0o644))
 }
 
+// controlPlane are the programs that run on this computer, not in the machine.
+var controlPlane = []string{"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler"}
+
 // keep leaves on this computer what is needed there.
-func (b *clusterBuilder) keep(tree string) error {
-	cluster := Cluster{b.dir}
-	return errors.Join(
-		os.MkdirAll(cluster.programs(), 0o755),
-		copyFile(filepath.Join(b.kubernetes, "kubectl"), filepath.Join(cluster.programs(), "kubectl")),
-		copyFile(filepath.Join(b.addons, "helm"), filepath.Join(cluster.programs(), "helm")),
-		copyFile(filepath.Join(tree, "etc/admin.kubeconfig"), cluster.kubeconfig()))
+func (b *clusterBuilder) keep(packages string) error {
+	to := Cluster{b.dir}.programs()
+	faults := []error{os.MkdirAll(to, 0o755)}
+	for _, name := range slices.Concat(controlPlane, []string{"kubectl", "helm"}) {
+		from := b.kubernetes
+		switch name {
+		case "helm":
+			from = b.addons
+		case "etcd":
+			from = filepath.Join(packages, "usr/bin")
+		}
+		faults = append(faults, copyFile(filepath.Join(from, name), filepath.Join(to, name)))
+	}
+	return errors.Join(faults...)
 }
 
 func (b *clusterBuilder) makeDisk(ctx context.Context, tree, log string) error {

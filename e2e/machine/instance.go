@@ -27,12 +27,14 @@ type Instance struct {
 	lock     *os.File // keeps sweep away; held by whoever made the folder, and by QEMU
 	Hardware Hardware
 	ImageDir string
-	Port     int           // of this computer; sshd's
-	APIPort  int           `json:",omitempty"` // of this computer; the API server's
-	PID      int           // QEMU's
-	Lasting  bool          // it outlives the program that started it
-	dead     chan struct{} // closed at QEMU's end; nil when another process started it
-	exit     error         // how it ended, once dead is closed
+	Port     int // of this computer; sshd's
+	PID      int // QEMU's
+	// Of a cluster: the API server's port, and that which leads to the kubelet, both of this computer, and the
+	// process of the control plane.
+	APIPort, KubeletPort, PlanePID int           `json:",omitempty"`
+	Lasting                        bool          // it outlives the program that started it
+	dead                           chan struct{} // closed at QEMU's end; nil when another process started it
+	exit                           error         // how it ended, once dead is closed
 }
 
 func (i *Instance) image() Image     { return Image{i.ImageDir} }
@@ -122,7 +124,12 @@ func (i *Instance) alive() bool {
 			return true
 		}
 	}
-	lock, err := os.OpenFile(i.qemuLock(), os.O_RDWR, 0)
+	return locked(i.qemuLock())
+}
+
+// locked tells whether somebody holds the lock on a file.
+func locked(path string) bool {
+	lock, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return false
 	}
@@ -212,7 +219,11 @@ func (i *Instance) resume(ctx context.Context, state string) error {
 	if err := i.reach(ctx, bootTime); err != nil {
 		return err
 	}
-	_, err = i.output(ctx, fmt.Sprintf("date -s @%d.%09d >/dev/null", time.Now().Unix(), time.Now().Nanosecond()))
+	script := ""
+	if i.Hardware.Cluster != "" {
+		script = "\n" + toAPIServer(i.APIPort)
+	}
+	_, err = i.output(ctx, fmt.Sprintf("date -s @%d.%09d >/dev/null", time.Now().Unix(), time.Now().Nanosecond())+script)
 	if err != nil || i.Hardware.Cluster == "" {
 		return err
 	}
@@ -225,7 +236,7 @@ func (i *Instance) listen(control *monitor) (err error) {
 		return err
 	}
 	if i.Hardware.Cluster != "" {
-		if i.APIPort, err = control.forwardedPort(apiServerPort); err != nil {
+		if i.KubeletPort, err = control.forwardedPort(kubeletPort); err != nil {
 			return err
 		}
 	}
@@ -257,7 +268,7 @@ func (i *Instance) powerOff() error {
 
 // remove ends the machine and leaves nothing of it.
 func (i *Instance) remove() error {
-	err := i.powerOff()
+	err := errors.Join(i.powerOff(), i.endControlPlane())
 	if i.lock != nil {
 		err = errors.Join(err, i.lock.Close())
 	}

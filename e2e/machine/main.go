@@ -30,6 +30,7 @@ func verbs() []verb {
 		{"power", "power", "Resume a machine of one's own and print its folder. At each line of input its power is\ncut, which prints off, and it is booted from its disk, which prints on. It ends with the input.", powerVerb},
 		{"image", "image BINARY NAME ARCHIVE", "Build the container image of the Dockerfile in this folder around the driver BINARY, without a\nregistry, and write it as NAME to ARCHIVE: for docker load, kind load image-archive and ctr images import.", imageVerb},
 		{"load", "load ARCHIVE…", "Bring archives of container images into the cluster on that machine.", loadVerb},
+		{"control-plane", "control-plane CLUSTER PORT", "Run the control plane of the cluster on the machine whose folder is the current one, until that ends:\nup, run and build do so.", controlPlaneVerb},
 		{"up", "up [--cluster]", "Leave a machine running, for quick work: eval \"$(machine up)\", then\ngo test -exec \"machine exec\" and machine sh; at last machine down.", upVerb},
 		{"down", "down [FOLDER… | --all]", "End machines that up left running: that of " + machineVariable + ", or those named.", downVerb},
 	}

@@ -14,7 +14,7 @@ type Hardware struct {
 	MemoryMB int
 	CPUs     int
 	// Cluster is the folder of the [Cluster] whose disk is the machine's second, and
-	// whose API server is reached through a port of this computer; "" for none.
+	// whose control plane runs on this computer; "" for none.
 	Cluster string `json:",omitempty"`
 }
 
@@ -83,7 +83,7 @@ func (i *Instance) command(ctx context.Context, extra ...string) *exec.Cmd {
 	network := "user,id=net,hostfwd=tcp:127.0.0.1:0-:" + strconv.Itoa(sshdPort)
 	args := i.Hardware.arguments()
 	if i.Hardware.Cluster != "" {
-		network += ",hostfwd=tcp:127.0.0.1:0-:" + strconv.Itoa(apiServerPort)
+		network += ",hostfwd=tcp:127.0.0.1:0-:" + strconv.Itoa(kubeletPort)
 		args = append(args, "-drive", "if=none,id=cluster,format=raw,readonly=on,file="+Cluster{i.Hardware.Cluster}.disk())
 	}
 	args = append(args,

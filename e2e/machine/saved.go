@@ -23,6 +23,9 @@ type Saved struct {
 func (s Saved) disk() string  { return filepath.Join(s.dir, "disk.qcow2") }
 func (s Saved) state() string { return filepath.Join(s.dir, "state") }
 
+// etcd is the folder with what a cluster knows.
+func (s Saved) etcd() string { return filepath.Join(s.dir, etcdData) }
+
 const (
 	machineMemory = 3072 // megabytes
 	// clusterMemory: of it Kubernetes takes a quarter, and as much is for what runs on it.
@@ -72,7 +75,7 @@ func findSaved(ctx context.Context, cache Cache, withCluster bool) (Saved, error
 	}
 	inputs := []any{image.dir, qemu, hardware.arguments(), assetText("warm.sh")}
 	if withCluster {
-		inputs = append(inputs, hardware.Cluster, clusterStartText())
+		inputs = append(inputs, hardware.Cluster, clusterStartText(), toAPIServer(0))
 	}
 	name := fmt.Sprintf("%s-zfs%s-%s-%s", kind, release.ZFS, release.Suite, key(inputs...))
 	saved := Saved{image: image, hardware: hardware}
@@ -122,6 +125,14 @@ func (i *Instance) freeze(ctx context.Context, control *monitor, saved Saved) er
 	if err := i.suspend(ctx, control, saved.state()); err != nil {
 		return err
 	}
+	if saved.hardware.Cluster != "" {
+		if err := i.endControlPlane(); err != nil {
+			return err
+		}
+		if err := os.Rename(filepath.Join(i.dir, etcdData), saved.etcd()); err != nil {
+			return fmt.Errorf("keep what the cluster knows: %w", err)
+		}
+	}
 	if err := os.Rename(i.disk(), saved.disk()); err != nil {
 		return fmt.Errorf("keep the machine's disk: %w", err)
 	}
@@ -167,6 +178,11 @@ func (s Saved) resume(ctx context.Context, cache Cache, lasting bool) (*Instance
 		return nil, err
 	}
 	instance.Lasting = lasting
+	if s.hardware.Cluster != "" {
+		if err := instance.startControlPlane(ctx, s.etcd()); err != nil {
+			return nil, errors.Join(err, instance.remove())
+		}
+	}
 	if err := instance.resume(ctx, s.state()); err != nil {
 		return nil, errors.Join(fmt.Errorf("resume the machine: %w", err), instance.remove())
 	}

@@ -1,4 +1,4 @@
-# Runs in the machine before it is saved, as: sh -s PART. Starts one part of Kubernetes
+# Runs in the machine before it is saved, as: sh -s PART. Starts one part of a node of Kubernetes
 # on it; whoever calls waits in between until what was started is ready, at the full
 # speed of his computer: here each call of kubectl would take seconds. All that it needs
 # is on the second disk, mounted at /opt/cluster.
@@ -19,7 +19,7 @@ unit() { # NAME TYPE ARGUMENTS…: a service of systemd; one of type notify is w
 }
 
 case $1 in
-control-plane)
+images)
 	mkdir -p /opt/cluster
 	mount -t ext4 -o ro,noatime /dev/disk/by-label/cluster /opt/cluster
 	ln -sf /opt/cluster/bin/* /usr/local/bin/
@@ -28,18 +28,6 @@ control-plane)
 	modprobe -a overlay br_netfilter nf_tables nf_conntrack
 	sysctl -q -w net.ipv4.ip_forward=1 net.bridge.bridge-nf-call-iptables=1 vm.overcommit_memory=1 \
 		fs.inotify.max_user_instances=8192 fs.inotify.max_user_watches=524288 kernel.panic=10 kernel.panic_on_oops=1
-	unit etcd notify --data-dir=/var/lib/etcd --unsafe-no-fsync --log-level=warn \
-		--listen-client-urls=http://127.0.0.1:2379 --advertise-client-urls=http://127.0.0.1:2379 \
-		--listen-peer-urls=http://127.0.0.1:2380 --heartbeat-interval=1000 --election-timeout=30000
-	unit kube-apiserver notify --etcd-servers=http://127.0.0.1:2379 --advertise-address=10.0.2.15 \
-		--service-cluster-ip-range=10.96.0.0/16 --allow-privileged=true --enable-priority-and-fairness=false \
-		--authorization-mode=Node,RBAC --enable-admission-plugins=NodeRestriction \
-		--client-ca-file=$etc/pki/ca.crt --tls-cert-file=$etc/pki/apiserver.crt --tls-private-key-file=$etc/pki/apiserver.key \
-		--kubelet-client-certificate=$etc/pki/apiserver-kubelet-client.crt --kubelet-client-key=$etc/pki/apiserver-kubelet-client.key \
-		--service-account-issuer=https://kubernetes.default.svc \
-		--service-account-key-file=$etc/pki/service-account.key --service-account-signing-key-file=$etc/pki/service-account.key
-	;;
-images)
 	# They are unpacked already; what is large of them stays on the other disk.
 	cp -a /opt/cluster/containerd /var/lib/
 	layers=/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots
@@ -51,12 +39,6 @@ images)
 	[ "$(ctr -n k8s.io images list -q | wc -l)" -gt 0 ]
 	;;
 node)
-	unit kube-controller-manager exec --kubeconfig=$etc/kube-controller-manager.kubeconfig --leader-elect=false \
-		--use-service-account-credentials=true --service-account-private-key-file=$etc/pki/service-account.key \
-		--root-ca-file=$etc/pki/ca.crt --cluster-signing-cert-file=$etc/pki/ca.crt --cluster-signing-key-file=$etc/pki/ca.key \
-		--bind-address=127.0.0.1 --node-monitor-grace-period=10m \
-		--controllers='*,-cronjob-controller,-horizontal-pod-autoscaler-controller,-resourcequota-controller'
-	unit kube-scheduler exec --kubeconfig=$etc/kube-scheduler.kubeconfig --leader-elect=false --bind-address=127.0.0.1
 	unit kubelet exec --config=$etc/kubelet.yaml --kubeconfig=$etc/kubelet.kubeconfig \
 		--node-ip=10.0.2.15 --hostname-override="$(hostname)" --housekeeping-interval=60s --node-status-update-frequency=60s
 	unit kube-proxy exec --config=$etc/kube-proxy.yaml --hostname-override="$(hostname)"
