@@ -93,8 +93,6 @@ type request struct {
 	// reply and err are set when done is closed.
 	reply reply
 	err   error
-	// left is closed when nobody waits for it any more.
-	left <-chan struct{}
 }
 
 // again is the error number of a snapshot of a dataset that got one in the same transaction group; the
@@ -102,7 +100,7 @@ type request struct {
 const again = 11
 
 // do has the program make a call, and returns its reply. When ctx ends it returns at once, and
-// the program goes on, unless nobody waits for it any more.
+// the program goes on.
 func (p *programs) do(ctx context.Context, call string) (reply, error) {
 	for deadline := time.Now().Add(againFor); ; {
 		r, err := p.once(ctx, call)
@@ -118,7 +116,7 @@ const againFor = time.Minute
 
 // once is do without coming again.
 func (p *programs) once(ctx context.Context, call string) (reply, error) {
-	r := &request{call: call, done: make(chan struct{}), left: ctx.Done()}
+	r := &request{call: call, done: make(chan struct{})}
 	p.mu.Lock()
 	p.waiting = append(p.waiting, r)
 	if !p.running {
@@ -155,23 +153,11 @@ func (p *programs) serve() {
 
 // answer runs one program for a batch of requests.
 func (p *programs) answer(batch []*request) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		for _, r := range batch {
-			select {
-			case <-r.left:
-			case <-ctx.Done():
-				return
-			}
-		}
-		cancel()
-	}()
 	calls := make([]string, len(batch))
 	for i, r := range batch {
 		calls[i] = r.call
 	}
-	replies, err := p.run(ctx, calls)
+	replies, err := p.run(context.Background(), calls)
 	for i, r := range batch {
 		if r.err = err; err == nil {
 			r.reply = replies[i]
@@ -208,9 +194,8 @@ func (l *Local) newPrograms() map[string]poolPrograms {
 			look: &programs{run: func(ctx context.Context, calls []string) ([]reply, error) {
 				return l.batch(ctx, pool, true, lookFunctions, calls)
 			}},
-			// A change is never abandoned half-way, so not with ctx either.
 			take: &programs{run: func(ctx context.Context, calls []string) ([]reply, error) {
-				return l.batch(context.WithoutCancel(ctx), pool, false, lookFunctions+takeFunctions, calls)
+				return l.batch(ctx, pool, false, lookFunctions+takeFunctions, calls)
 			}},
 		}
 	}

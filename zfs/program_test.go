@@ -2,7 +2,6 @@ package zfs
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -53,29 +52,6 @@ func (p *programs) queued() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return len(p.waiting)
-}
-
-// TestProgramLeft: a program that nobody waits for any more is ended, and only then.
-func TestProgramLeft(t *testing.T) {
-	ended := make(chan struct{})
-	started := make(chan struct{}, 1)
-	p := &programs{run: func(ctx context.Context, calls []string) ([]reply, error) {
-		started <- struct{}{}
-		<-ctx.Done()
-		close(ended)
-		return make([]reply, len(calls)), ctx.Err()
-	}}
-	ctx, leave := context.WithCancel(t.Context())
-	var wait sync.WaitGroup
-	wait.Go(func() {
-		if _, err := p.do(ctx, "a"); !errors.Is(err, context.Canceled) {
-			t.Errorf("who left was told %v", err)
-		}
-	})
-	<-started
-	leave()
-	<-ended
-	wait.Wait()
 }
 
 func TestLua(t *testing.T) {
