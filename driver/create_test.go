@@ -53,6 +53,27 @@ func TestCreateVolume(t *testing.T) {
 	}
 }
 
+func inMode(c *csi.VolumeCapability, mode csi.VolumeCapability_AccessMode_Mode) *csi.VolumeCapability {
+	c.AccessMode.Mode = mode
+	return c
+}
+
+// TestCreateVolumeAccessModes: every mode there is can be served, also those of several nodes.
+func TestCreateVolumeAccessModes(t *testing.T) {
+	s := serve(t)
+	for number, name := range csi.VolumeCapability_AccessMode_Mode_name {
+		mode := csi.VolumeCapability_AccessMode_Mode(number)
+		if mode == csi.VolumeCapability_AccessMode_UNKNOWN {
+			continue
+		}
+		for kind, c := range map[string]*csi.VolumeCapability{"mounted": inMode(mount(""), mode), "ext4": inMode(mount("ext4"), mode), "raw": inMode(block(), mode)} {
+			if _, err := s.CreateVolume(s.context(), request("pvc-"+name+"-"+kind, 0, c)); err != nil {
+				t.Errorf("%s, %s: %v", name, kind, err)
+			}
+		}
+	}
+}
+
 func TestCreateVolumeParameters(t *testing.T) {
 	s := serve(t)
 	req := request("pvc-1", mib, mount(""))
@@ -115,6 +136,8 @@ func TestCreateVolumeRefuses(t *testing.T) {
 		{request("pvc-1", mib, mount("ext4"), mount("xfs")), codes.InvalidArgument, []string{"contradict"}},
 		{request("pvc-1", mib, &csi.VolumeCapability{AccessMode: mount("").GetAccessMode()}), codes.InvalidArgument, []string{"access_type"}},
 		{request("pvc-1", mib, &csi.VolumeCapability{AccessType: mount("").GetAccessType()}), codes.InvalidArgument, []string{"access_mode"}},
+		{request("pvc-1", mib, inMode(mount(""), csi.VolumeCapability_AccessMode_UNKNOWN)), codes.InvalidArgument, []string{"access_mode"}},
+		{request("pvc-1", mib, inMode(mount(""), 99)), codes.InvalidArgument, []string{"access_mode", "99"}},
 		{with(func(r *csi.CreateVolumeRequest) { r.Parameters = map[string]string{"colour": "red"} }), codes.InvalidArgument, []string{`"colour"`, "cloneMode"}},
 		{with(func(r *csi.CreateVolumeRequest) { r.MutableParameters = map[string]string{"a": "b"} }), codes.InvalidArgument, []string{`"a"`, "mutable", "provisioning"}},
 		{with(func(r *csi.CreateVolumeRequest) { r.VolumeContentSource = &csi.VolumeContentSource{} }), codes.InvalidArgument, []string{"volume_content_source"}},

@@ -38,9 +38,10 @@ type zfsCall struct {
 }
 
 // run has the kernel carry out a program as lzc_channel_program of libzfs_core does, without a process of zfs(8), whose
-// start is half of what that costs. device is /dev/zfs. What a program returns is printed as `zfs program -j` does.
+// start is half of what that costs. device is /dev/zfs. What a program returns is printed as JSON.
 //
-// Nothing but the death of this process ends a program before its time: a signal would have ZFS abandon it half-way.
+// No signal that can be blocked ends a program before its time: ZFS would abandon it half-way. This process does not end
+// before its programs do, where the pool hangs: then it is there still when it was killed, with all its files open.
 func (p Program) run(device string) (Result, error) {
 	file, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {

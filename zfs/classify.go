@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // failure is one line in which a ZFS tool says what it could not do, and to what.
@@ -124,8 +126,12 @@ func (r Result) fault(c Command, asked ...string) error {
 func (r Result) refusal(c Command) error {
 	known, ok := errnos[int(r.Errno)]
 	switch why := firstLine(r.Stderr); {
-	case why != "": // So it is the program that is wrong, or too much for its limits.
+	case why != "": // So it is the program that is wrong, or that takes too long.
 		return fmt.Errorf("%s: %s (%w)", c, why, r.Errno)
+	case r.Errno == unix.ENOSPC: // Of a pool that is full a program hears itself.
+		return fmt.Errorf("%s: it takes more memory than it may have (%w)", c, r.Errno)
+	case r.Errno == unix.ENXIO:
+		known = ErrUnavailable
 	case !ok:
 		return fmt.Errorf("%s: %w", c, r.Errno)
 	case errors.Is(known, ErrNotFound): // Of the pool: what a program does not find it answers itself.

@@ -70,9 +70,9 @@ func (l *Local) Delete(ctx context.Context, id VolumeID) error {
 		if dataset, err = l.delete(ctx, id); !errors.Is(err, ErrBusy) {
 			return err
 		}
-		var mounted bool
-		users, mounted = l.users(ctx, dataset)
-		if mounted || len(users) > 0 && time.Since(start) > glance {
+		var stays bool
+		users, stays = l.users(ctx, dataset)
+		if stays || len(users) > 0 && time.Since(start) > glance {
 			return nil // Patience would be of no use.
 		}
 		return err

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // runnerFunc is a Runner that is a function.
@@ -59,6 +62,28 @@ func TestExportedWhileLooking(t *testing.T) {
 	})
 	if _, err := l.Get(t.Context(), VolumeID{"a"}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("the volume is %v, want %v", err, ErrUnavailable)
+	}
+}
+
+// TestProgramRefusals: an error number of a program tells what of the pool is wrong, where it is that.
+func TestProgramRefusals(t *testing.T) {
+	c := programCommand("tank", true, "return 1")
+	for errno, want := range map[unix.Errno]error{
+		unix.EAGAIN: ErrUnavailable, unix.EIO: ErrUnavailable, unix.ENOENT: ErrUnavailable, unix.ENXIO: ErrUnavailable,
+		unix.EROFS: ErrReadOnly, unix.EPERM: ErrPermission, unix.ENOSPC: nil, unix.ECHRNG: nil, unix.ENOTTY: nil,
+	} {
+		err := Result{Errno: errno}.fault(c, "tank")
+		if !errors.Is(err, errno) {
+			t.Errorf("%v is %v", errno, err)
+		}
+		for _, known := range []error{ErrUnavailable, ErrReadOnly, ErrPermission, ErrNoSpace, ErrNotFound} {
+			if errors.Is(err, known) != (known == want) {
+				t.Errorf("%v is %v, want %v", errno, err, want)
+			}
+		}
+	}
+	if err := (Result{Errno: unix.EINVAL, Stderr: []byte("syntax error")}).fault(c, "tank"); err == nil || !strings.Contains(err.Error(), "syntax error") {
+		t.Errorf("what ZFS says of a program is told as %v", err)
 	}
 }
 

@@ -132,9 +132,12 @@ func (l *Local) run(ctx context.Context, c Command, asked ...string) ([]byte, er
 	return r.Stdout, r.fault(c, asked...)
 }
 
-// zfs runs the zfs tool.
+// zfs runs the zfs tool for a change, which is never abandoned half-way: it goes on when ctx ends.
 func (l *Local) zfs(ctx context.Context, asked string, args ...string) error {
-	_, err := l.run(ctx, Command{Name: "zfs", Args: args}, asked)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	_, err := l.run(context.WithoutCancel(ctx), Command{Name: "zfs", Args: args}, asked)
 	return err
 }
 

@@ -3,6 +3,8 @@ package zfs
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -35,12 +37,33 @@ func (l *Local) mark(snapshot string, clone Dataset) {
 	l.marks.calls[pool] = append(l.marks.calls[pool], fmt.Sprintf("mark(%s,%s,%s)", luaString(dataset), luaString(leaf), luaString(clone.name)))
 }
 
+// Flush marks what is to be marked, as far as it can before ctx ends.
+func (l *Local) Flush(ctx context.Context) {
+	l.marks.mu.Lock()
+	pools := slices.Collect(maps.Keys(l.marks.calls))
+	l.marks.mu.Unlock()
+	done := make(chan struct{})
+	go func() { //nolint:contextcheck // A program that is under way is not given up.
+		defer close(done)
+		for _, pool := range pools {
+			l.markAll(pool)
+		}
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
 // markAll marks all snapshots in a pool that are to be marked.
 func (l *Local) markAll(pool string) {
 	l.marks.mu.Lock()
 	calls := l.marks.calls[pool]
 	delete(l.marks.calls, pool)
 	l.marks.mu.Unlock()
+	if len(calls) == 0 {
+		return // Flush was first.
+	}
 	ctx := context.Background()
 	err := l.poolUsable(pool)
 	if err == nil {

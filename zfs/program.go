@@ -99,8 +99,8 @@ type request struct {
 // next program runs in another.
 const again = 11
 
-// do has the program make a call, and returns its reply. When ctx ends it returns at once, and
-// the program goes on.
+// do has the program make a call, and returns its reply. When ctx ends it returns at once. A program that is
+// under way goes on; a call that still waits for one is not made.
 func (p *programs) do(ctx context.Context, call string) (reply, error) {
 	for deadline := time.Now().Add(againFor); ; {
 		r, err := p.once(ctx, call)
@@ -128,6 +128,9 @@ func (p *programs) once(ctx context.Context, call string) (reply, error) {
 	case <-r.done:
 		return r.reply, r.err
 	case <-ctx.Done():
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.waiting = slices.DeleteFunc(p.waiting, func(w *request) bool { return w == r })
 		return reply{}, ctx.Err()
 	}
 }

@@ -194,7 +194,7 @@ func TestMark(t *testing.T) {
 			at = clone.name
 		}
 		store.mark(f+"@"+leaf, clone)
-		store.markAll(parent.Pool())
+		store.Flush(t.Context())
 		if got := shell("zfs get -Ho value defer_destroy " + at + "@" + leaf); strings.TrimSpace(got) != "on" {
 			t.Errorf("moved %t: the mark is %q", moved, got)
 		}

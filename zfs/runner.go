@@ -54,8 +54,8 @@ type Exec struct {
 	// Log takes a line for each command and program, with its duration.
 	Log *slog.Logger
 	// Root, if not empty, is where the root of another system is mounted, such as that of the node in a
-	// container: its tools are run, with that folder as their root. All they have to be given are names and
-	// pipes, which mean the same there.
+	// container: its tools are run, with that folder as their root, and programs are handed to its /dev/zfs. All they have
+	// to be given are names and pipes, which mean the same there.
 	Root string
 	// Inherited are open files that each command keeps open too, until it ends: a lock on them that nobody gives
 	// back is held until the last command has ended.

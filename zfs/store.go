@@ -93,7 +93,7 @@ type Store interface {
 	Owner(ctx context.Context, device uint64) (VolumeID, error)
 
 	// Sweep finishes or undoes what an earlier process left half-done. It is meant
-	// to run once, at start, beside other calls. What it does to the place of a volume it
+	// to run at start and now and then, beside other calls. What it does to the place of a volume it
 	// does under lock, which takes the volume alone, or returns nil when another call has it:
 	// that one then finds by itself what was left.
 	Sweep(ctx context.Context, lock func(VolumeID) (unlock func())) error

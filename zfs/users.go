@@ -21,14 +21,39 @@ const (
 )
 
 // users returns where a dataset or zvol is in use, for people: each mount in any
-// mount namespace this process can see, and each process that has the device open, as far
-// as there is time to look; and whether there is a mount among them.
+// mount namespace this process can see, what the kernel itself has on the device, and each process that has it open, as far
+// as there is time to look; and whether there is one among them that is not left by itself: a mount, or the kernel's.
 func (l *Local) users(ctx context.Context, dataset string) (out []string, mounted bool) {
 	number := l.devices.known(ctx, dataset)
 	ctx, cancel := context.WithTimeout(ctx, lookWait)
 	defer cancel()
 	out, mounted = mountedIn("/proc", dataset, number)
-	return append(out, l.openedBy(ctx, "/proc", number)...), mounted
+	kernels := heldIn("/sys/dev/block", "/proc/swaps", number)
+	out = append(out, kernels...)
+	return append(out, l.openedBy(ctx, "/proc", number)...), mounted || len(kernels) > 0
+}
+
+// heldIn returns what is made of the block device of that number, unless it is 0, such as a volume of LVM, and whether the
+// kernel swaps to it; no process need have it open for that.
+func heldIn(sys, swaps string, number uint64) (out []string) {
+	if number == 0 {
+		return nil
+	}
+	device := filepath.Join(sys, fmt.Sprintf("%d:%d", unix.Major(number), unix.Minor(number)))
+	for _, at := range []string{"holders", "*/holders"} { // of a partition too
+		holders, _ := filepath.Glob(filepath.Join(device, at, "*"))
+		for _, holder := range holders {
+			out = append(out, "held by the block device "+filepath.Base(holder))
+		}
+	}
+	text, _ := os.ReadFile(swaps)
+	for line := range strings.Lines(string(text)) {
+		path, _, _ := strings.Cut(line, " ")
+		if isNode(path, number) {
+			out = append(out, "swapped to")
+		}
+	}
+	return out
 }
 
 // mountedIn returns the mounts of a dataset, and of a filesystem on the block device of that number unless
@@ -126,7 +151,12 @@ func isDevice(descriptor string, number uint64) bool {
 	if path, err := os.Readlink(descriptor); err != nil || !strings.HasPrefix(path, "/") {
 		return false // It is a socket, a pipe or the like.
 	}
+	return isNode(descriptor, number)
+}
+
+// isNode tells whether a path leads to a node of the block device of that number.
+func isNode(path string, number uint64) bool {
 	var st unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, descriptor, unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
+	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st)
 	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK && unix.Mkdev(st.Rdev_major, st.Rdev_minor) == number
 }

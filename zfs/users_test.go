@@ -65,6 +65,23 @@ func TestUsersMounted(t *testing.T) {
 	}
 }
 
+func TestUsersOfTheKernel(t *testing.T) {
+	sys := t.TempDir()
+	for _, path := range []string{"230:16/holders/dm-0", "230:16/zd16p1/holders/md1", "230:32/holders/dm-1"} {
+		if err := os.MkdirAll(filepath.Join(sys, path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for number, want := range map[uint64][]string{
+		0: nil, unix.Mkdev(230, 48): nil,
+		unix.Mkdev(230, 16): {"held by the block device dm-0", "held by the block device md1"},
+	} {
+		if got := heldIn(sys, "/proc/swaps", number); !slices.Equal(got, want) {
+			t.Errorf("device %d is used by %q, want %q", number, got, want)
+		}
+	}
+}
+
 // silent opens a file of a FUSE file system that nobody serves, as after its server has died. What asks it hangs, until the end
 // of the test.
 func silent(t *testing.T) {

@@ -46,6 +46,7 @@ func TestCommandLine(t *testing.T) {
 		"help of init":      {args: []string{"init", "--help"}, stdout: "refused"},
 		"version":           {args: []string{"version"}, stdout: "zfs-csi "},
 		"--version":         {args: []string{"--version"}, stdout: "zfs-csi "},
+		"version --help":    {args: []string{"version", "--help"}, stdout: "Prints the version"},
 		"unknown":           {args: []string{"surf"}, code: exitUsage, stderr: `no command "surf"`},
 		"unknown flag":      {args: []string{"serve", "--surf"}, code: exitUsage, stderr: "-surf"},
 		"no parent":         {args: []string{"serve"}, code: exitUsage, stderr: "no --parent is given"},

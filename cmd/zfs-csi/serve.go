@@ -70,7 +70,6 @@ func serve(ctx context.Context, call invocation) error {
 	if err != nil {
 		return err
 	}
-	defer locks.release()
 	o.tools.Inherited = locks.commands
 	o.Log.InfoContext(ctx, "starting", "version", o.Version, "parents", o.parents.String())
 	if o.pool.Path != "" {
@@ -81,8 +80,18 @@ func serve(ctx context.Context, call invocation) error {
 		awaiting.Go(func() { o.awaitPool(ctx) })
 	}
 	started()
-	return d.Serve(ctx, o.endpoint)
+	if err := d.Serve(ctx, o.endpoint); err != nil {
+		return err // The end of the process gives the locks back, when the last of its programs has ended.
+	}
+	flushing, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTimeout)
+	defer cancel()
+	store.Flush(flushing)
+	locks.release()
+	return nil
 }
+
+// flushTimeout is how long a stop waits for what need not be done before the next start.
+const flushTimeout = 3 * time.Second
 
 func parseOptions(call invocation) (*options, error) {
 	o := &options{}

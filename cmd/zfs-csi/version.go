@@ -38,6 +38,9 @@ func buildVersion() string {
 }
 
 func printVersion(_ context.Context, call invocation) error {
+	if err := newFlags("version", "Prints the version, that of Go, and the system it was built for.\n", call).parse(0); err != nil {
+		return err
+	}
 	fmt.Fprintf(call.stdout, "zfs-csi %s (%s, %s/%s)\n", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	return nil
 }

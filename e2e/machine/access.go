@@ -59,6 +59,9 @@ func (i *Instance) admit(ctx context.Context, patience time.Duration) error {
 		if err == nil {
 			return nil
 		}
+		if !locked(i.planeLock()) {
+			return fmt.Errorf("the control plane has ended:\n%s", i.planeLogs())
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("the API server is not ready after %s: %w", patience, err)

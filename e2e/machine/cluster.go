@@ -42,7 +42,7 @@ const (
 )
 
 // clusterPackages are unpacked on the cluster's disk, and so is each library of theirs that
-// the machine has not.
+// the machine has not. Of what they bring, etcd runs on this computer.
 var clusterPackages = []string{
 	"containerd", "crun", "libyajl2", "containernetworking-plugins", "etcd-server",
 	"nftables", "libnftables1", "libnftnl11", "libmnl0", "libjansson4", "libxtables12", "libedit2", "libbsd0", "libmd0",

@@ -21,7 +21,8 @@ import (
 // fifths of all that a cluster takes, here an eighth of that. What it knows is in etcd's folder, which is saved with the machine.
 //
 // The node finds the API server at [nodesAPIServer], whatever port of this computer it has. The API server reaches
-// the kubelet through a proxy, for the machine's network is within QEMU.
+// the kubelet through a proxy, for the machine's network is within QEMU; and nothing else: there are no webhooks, and no
+// ways through it to pods.
 
 // etcdData is the folder in the instance's, and in that of a saved machine, with all that the cluster knows.
 const etcdData = "etcd"
@@ -157,7 +158,7 @@ func controlPlaneVerb(ctx context.Context, args []string) (int, error) {
 	defer cancel()
 	go func() { // Nobody else ends it when the machine ends by itself.
 		defer cancel()
-		for !locked(instance.qemuLock()) && sleep(ctx, time.Second) {
+		for patience := time.Now().Add(bootTime); !locked(instance.qemuLock()) && time.Now().Before(patience) && sleep(ctx, time.Second); {
 		}
 		for locked(instance.qemuLock()) && sleep(ctx, time.Second) {
 		}
@@ -204,7 +205,7 @@ func (i *Instance) keepControlPlane(ctx context.Context, cluster Cluster) error 
 	}
 	parts := [][]string{
 		{
-			"kube-apiserver", "--etcd-servers=" + etcd, "--endpoint-reconciler-type=none", "--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(i.APIPort),
+			"kube-apiserver", "--etcd-servers=" + etcd, "--endpoint-reconciler-type=none", "--advertise-address=" + gateway, "--bind-address=127.0.0.1", "--secure-port=" + strconv.Itoa(i.APIPort),
 			"--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true", "--enable-priority-and-fairness=false",
 			"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--egress-selector-config-file=egress.json",
 			"--client-ca-file=" + pki("ca.crt"), "--tls-cert-file=" + pki("apiserver.crt"), "--tls-private-key-file=" + pki("apiserver.key"),

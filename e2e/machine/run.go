@@ -150,7 +150,8 @@ func adoptOrphans() error {
 }
 
 // killDescendants ends what cmd left running: orphans, which adoptOrphans made
-// children of this program, and theirs. QEMU has its own way to end.
+// children of this program, and theirs. QEMU has its own way to end,
+// and nothing is saved of a control plane.
 func killDescendants(cmd *exec.Cmd) error {
 	parents := map[int][]int{}
 	dirs, err := filepath.Glob("/proc/[0-9]*")
