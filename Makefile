@@ -51,14 +51,15 @@ N ?= 5
 # Of the storage suite: which specs, how many at once, for how long in one call (3h, say; the
 # next call goes on), and whether to run again what is done.
 FOCUS ?=
-PROCS ?= 2
+PROCS ?= 4
 LIMIT ?= 0
 AGAIN ?=
 # Those of e2e/cluster that do not take all of Kubernetes to be built.
 CLUSTER_PROGRAMS := ./specs ./smoke
 WITH_DRIVER = e2e/cluster/with-driver $(MACHINE) $(IMAGE) $(IMAGE_ARCHIVE)
 SUITE = $(CURDIR)/bin/specs -suite $(CURDIR)/bin/suite.test -ginkgo $(CURDIR)/bin/ginkgo -sources $(CURDIR)/e2e/cluster/suite -procs $(PROCS)
-SPECS = $(SUITE) -results $(CURDIR)/bin/e2e -focus '$(FOCUS)' -limit $(LIMIT) $(if $(AGAIN),-again)
+# Results are of one revision: what another one has passed proves nothing.
+SPECS = $(SUITE) -results $(CURDIR)/bin/e2e/$(VERSION) -focus '$(FOCUS)' -limit $(LIMIT) $(if $(AGAIN),-again)
 
 # In emulation everything is several times slower. The machine's own deadline comes
 # after go test's, which tells more: it shows where the tests hang.
@@ -185,7 +186,7 @@ test-kind: image ## the chart's test and the story on a node like kind's: a /dev
 
 .PHONY: smoke
 smoke: image e2e-programs ## in one cluster: the chart's test, the story, and nine specs of Kubernetes' storage suite
-	@$(MACHINE) run --cluster -- $(WITH_DRIVER) e2e/cluster/smoke-run bin/smoke $(SUITE) -results $(CURDIR)/bin/smoke/specs -again
+	@$(MACHINE) run --cluster -- $(WITH_DRIVER) e2e/cluster/smoke-run bin/smoke $(SUITE) -results $(CURDIR)/bin/smoke/specs -again -procs 2
 
 .PHONY: e2e
 e2e: image e2e-programs ## Kubernetes' storage suite, as far as it is not done: make e2e FOCUS='pvc data source' AGAIN=1
