@@ -77,7 +77,7 @@ func TestProgramRefusals(t *testing.T) {
 			t.Errorf("%v is %v", errno, err)
 		}
 		for _, known := range []error{ErrUnavailable, ErrReadOnly, ErrPermission, ErrNoSpace, ErrNotFound} {
-			if errors.Is(err, known) != (known == want) {
+			if errors.Is(err, known) != errors.Is(want, known) {
 				t.Errorf("%v is %v, want %v", errno, err, want)
 			}
 		}
