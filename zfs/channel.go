@@ -28,7 +28,7 @@ const (
 )
 
 // zfsCall is the beginning of zfs_cmd_t in include/sys/zfs_ioctl.h of OpenZFS, which is all of it that calls with an
-// nvlist use, and the same from 0.8 to 2.4.
+// nvlist use, and the same from 2.1 to 2.4.
 type zfsCall struct {
 	name               [4096]byte
 	source, sourceSize uint64

@@ -23,11 +23,11 @@ const (
 // users returns where a dataset or zvol is in use, for people: each mount in any
 // mount namespace this process can see, what the kernel itself has on the device, and each process that has it open, as far
 // as there is time to look; and whether there is one among them that is not left by itself: a mount, or the kernel's.
-func (l *Local) users(ctx context.Context, dataset string) (out []string, mounted bool) {
+func (l *Local) users(ctx context.Context, dataset string) (out []string, stays bool) {
 	number := l.devices.known(ctx, dataset)
 	ctx, cancel := context.WithTimeout(ctx, lookWait)
 	defer cancel()
-	out, mounted = mountedIn("/proc", dataset, number)
+	out, mounted := mountedIn("/proc", dataset, number)
 	kernels := heldIn("/sys/dev/block", "/proc/swaps", number)
 	out = append(out, kernels...)
 	return append(out, l.openedBy(ctx, "/proc", number)...), mounted || len(kernels) > 0

@@ -110,7 +110,7 @@ var clusterUsers = map[string]struct{ name, group string }{
 
 // serverNames are those under which the API server is reached: on this computer, by the node, and by pods, which begin with the
 // first address of the services.
-var serverNames = []string{"127.0.0.1", "localhost", "10.0.2.100", gateway, "10.96.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
+var serverNames = []string{"127.0.0.1", "localhost", nobodysAddress, gateway, "10.96.0.1", "kubernetes", "kubernetes.default", "kubernetes.default.svc"}
 
 // apiServerPort is the API server's to the node. On this computer it has another each time, which writeKubeconfig puts in its
 // place: so an address with it stands nowhere else.

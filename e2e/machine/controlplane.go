@@ -32,12 +32,14 @@ const kubeletPort = 10250
 
 const (
 	nodeAddress = "10.0.2.15"
+	// nobodysAddress is where the node looks for the API server; see toAPIServer.
+	nobodysAddress = "10.0.2.100"
 	// gateway leads to 127.0.0.1 of this computer; see "user" in QEMU's manual.
 	gateway = "10.0.2.2"
 )
 
-// nodesAPIServer is nobody's address. What the node sends there goes to the port of this computer; see toAPIServer.
-var nodesAPIServer = fmt.Sprintf("https://10.0.2.100:%d", apiServerPort)
+// nodesAPIServer is what the node takes for the API server. What it sends there goes to the port of this computer.
+var nodesAPIServer = fmt.Sprintf("https://%s:%d", nobodysAddress, apiServerPort)
 
 // toAPIServer is run in the machine to lead the node and its pods to the API server. Connections of before it was saved end nowhere,
 // which who has them might notice after minutes only.
@@ -48,7 +50,7 @@ func toAPIServer(port int) string {
 	table ip control-plane {
 		chain output {
 			type nat hook output priority -150
-			ip daddr 10.0.2.100 tcp dport %d dnat to %s:%d
+			ip daddr %s tcp dport %d dnat to %s:%d
 		}
 		chain postrouting {
 			type nat hook postrouting priority 90
@@ -57,7 +59,7 @@ func toAPIServer(port int) string {
 	}
 END
 ss -K dst 10.0.2.0/24 and sport != :%d >/dev/null
-`, apiServerPort, gateway, port, gateway, sshdPort)
+`, nobodysAddress, apiServerPort, gateway, port, gateway, sshdPort)
 }
 
 // podsWay is where pods find the API server, in the place of what that would say of itself, which keeps the first port it ever had.
@@ -312,7 +314,7 @@ func (i *Instance) connectKubelet(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return errors.Join(err, kubelet.Close())
 	}
-	go func() {
+	go func() { // What ends it, on either side, is seen by both; there is nobody else to tell.
 		defer kubelet.Close()
 		defer caller.Close()
 		if _, err := io.WriteString(caller, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
@@ -321,7 +323,7 @@ func (i *Instance) connectKubelet(w http.ResponseWriter, r *http.Request) error 
 		answered := make(chan struct{})
 		go func() {
 			defer close(answered)
-			_, _ = io.Copy(caller, kubelet) // However it ends, the connection does.
+			_, _ = io.Copy(caller, kubelet)
 			_ = caller.(interface{ CloseWrite() error }).CloseWrite()
 		}()
 		_, _ = io.Copy(kubelet, buffered)
