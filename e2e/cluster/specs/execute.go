@@ -18,37 +18,65 @@ import (
 // patience is what ginkgo gets to clean up after the specs it was at.
 const patience = 5 * time.Minute
 
-// execute runs the specs that match and are not done, adds their reports to the record, and
+// execute runs the specs in as many passes as it takes, adds their reports to the record, and
 // tells of each as it ends.
-func (r run) execute(ctx context.Context, record Record, total int) error {
-	info, err := os.Stat(r.state())
-	var offset int64
-	if err == nil {
-		offset = info.Size()
+func (r run) execute(ctx context.Context, record Record, specs []string) error {
+	limit := r.limit
+	if limit == 0 {
+		limit = 1000 * time.Hour
+	}
+	end := time.Now().Add(limit)
+	passes, err := r.passes(specs)
+	if err != nil {
+		return err
 	}
 	log, err := os.Create(r.log())
 	if err != nil {
 		return fmt.Errorf("open a log: %w", err)
 	}
 	defer log.Close()
-	// It is not ended with ctx, but told to clean up.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.ginkgo, r.ginkgoArguments(record)...)
+	number := 0
+	tell := func(spec types.SpecReport) {
+		number++
+		fmt.Printf("[%d/%d] %s, %.0f s: %s\n", number, len(specs), spec.State, spec.RunTime.Seconds(), brief(spec.FullText()))
+		if spec.State.Is(types.SpecStateFailureStates) {
+			fmt.Printf("    %s\n    %s\n", strings.ReplaceAll(spec.Failure.Message, "\n", "\n    "), spec.Failure.Location)
+		}
+	}
+	for _, p := range passes {
+		left := time.Until(end)
+		if left <= 0 || ctx.Err() != nil {
+			break
+		}
+		cmd := exec.CommandContext(context.WithoutCancel(ctx), r.ginkgo, r.ginkgoArguments(p, left)...)
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := r.runGinkgo(ctx, cmd, record, tell); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// runGinkgo returns when it has ended, and calls tell with each report that it adds to the record.
+// Ginkgo is not ended with ctx, but told to clean up.
+func (r run) runGinkgo(ctx context.Context, cmd *exec.Cmd, record Record, tell func(types.SpecReport)) error {
+	info, err := os.Stat(r.state())
+	var offset int64
+	if err == nil {
+		offset = info.Size()
+	}
 	cmd.Dir = r.sources
 	cmd.Env = append(os.Environ(), "ZFS_CSI_SPECS_STATE="+r.state())
-	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a signal from the terminal is passed on once
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start ginkgo: %w", err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	number := 0
-	tell := func(spec types.SpecReport) {
-		number++
-		fmt.Printf("[%d/%d] %s, %.0f s: %s\n", number, total, spec.State, spec.RunTime.Seconds(), brief(spec.FullText()))
-		if spec.State.Is(types.SpecStateFailureStates) {
-			fmt.Printf("    %s\n    %s\n", strings.ReplaceAll(spec.Failure.Message, "\n", "\n    "), spec.Failure.Location)
-		}
+	ran := 0
+	each := func(spec types.SpecReport) {
+		ran++
+		tell(spec)
 	}
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -57,16 +85,16 @@ func (r run) execute(ctx context.Context, record Record, total int) error {
 	for {
 		select {
 		case err := <-ended:
-			if _, readErr := record.read(r.state(), offset, tell); readErr != nil {
+			if _, readErr := record.read(r.state(), offset, each); readErr != nil {
 				return readErr
 			}
 			var exit *exec.ExitError
-			if number > 0 && (err == nil || errors.As(err, &exit)) {
+			if ran > 0 && (err == nil || errors.As(err, &exit)) {
 				return nil // What failed is in the record.
 			}
-			return errors.Join(fmt.Errorf("ginkgo ran %d specs; see %s", number, r.log()), err)
+			return errors.Join(fmt.Errorf("ginkgo ran %d specs; see %s", ran, r.log()), err)
 		case <-ticker.C:
-			if offset, err = record.read(r.state(), offset, tell); err != nil {
+			if offset, err = record.read(r.state(), offset, each); err != nil {
 				return err
 			}
 		case <-interrupted:
@@ -83,22 +111,14 @@ func (r run) execute(ctx context.Context, record Record, total int) error {
 	}
 }
 
-// ginkgoArguments select what is to run. Ginkgo matches expressions against the name of the
-// suite and the text of the spec, with a space between.
-func (r run) ginkgoArguments(record Record) []string {
-	limit := r.limit
-	if limit == 0 {
-		limit = 1000 * time.Hour
+// ginkgoArguments select precisely the specs of the pass. Ginkgo matches expressions against the
+// name of the suite and the text of the spec, with a space between.
+func (r run) ginkgoArguments(p pass, limit time.Duration) []string {
+	args := []string{"--procs=" + strconv.Itoa(r.procs), "--timeout=" + limit.String(), "--grace-period=" + patience.String(), "--no-color", "--poll-progress-after=10m"}
+	for _, text := range p.specs {
+		args = append(args, "--focus= "+regexp.QuoteMeta(text)+"$")
 	}
-	args := []string{"--procs=" + strconv.Itoa(r.procs), "--timeout=" + limit.String(), "--grace-period=" + patience.String(), "--no-color", "--poll-progress-after=10m",
-		"--focus=" + r.expression()}
-	for _, skip := range skips {
-		args = append(args, "--skip="+skip.pattern.String())
-	}
-	for _, text := range record.done() {
-		args = append(args, "--skip="+regexp.QuoteMeta(text)+"$")
-	}
-	return append(append(args, r.suite, "--"), r.suiteArguments()...)
+	return append(append(args, r.suite, "--"), r.suiteArguments(p.sources)...)
 }
 
 // brief leaves out what is the same for every spec.

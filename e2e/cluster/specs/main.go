@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
 
@@ -102,11 +103,11 @@ func (r run) main(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before := record.count(specs)
+	before, todo := record.count(specs), record.todo(specs)
 	fmt.Printf("specs: %d match; from before %d passed and %d were skipped; to run: %d (%d at once)\n",
-		len(specs), before.passed, before.skipped, before.failed+before.left, r.procs)
-	if before.failed+before.left > 0 {
-		if err := r.execute(ctx, record, before.failed+before.left); err != nil {
+		len(specs), before.passed, before.skipped, len(todo), r.procs)
+	if len(todo) > 0 {
+		if err := r.execute(ctx, record, todo); err != nil {
 			return err
 		}
 	}
@@ -120,7 +121,7 @@ func (r run) specs(ctx context.Context) ([]string, error) {
 		return nil, fmt.Errorf("the focus is no regular expression: %w", err)
 	}
 	list := filepath.Join(r.folder, "list.json")
-	args := append([]string{"--ginkgo.dry-run", "--ginkgo.json-report=" + list, "--ginkgo.succinct"}, r.suiteArguments()...)
+	args := append([]string{"--ginkgo.dry-run", "--ginkgo.json-report=" + list, "--ginkgo.succinct"}, r.suiteArguments(r.sources)...)
 	cmd := exec.CommandContext(ctx, r.suite, args...)
 	cmd.Dir = r.sources
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -148,10 +149,10 @@ func (r run) specs(ctx context.Context) ([]string, error) {
 	return specs, nil
 }
 
-// suiteArguments are the suite's own, after ginkgo's.
-func (r run) suiteArguments() []string {
+// suiteArguments are the suite's own, after ginkgo's; sources is the folder of its files.
+func (r run) suiteArguments(sources string) []string {
 	return []string{
-		"-provider=skeleton", "-repo-root=" + r.sources, "-storage.testdriver=" + filepath.Join(r.sources, "driver.yaml"),
+		"-provider=skeleton", "-repo-root=" + sources, "-storage.testdriver=" + filepath.Join(sources, "driver.yaml"),
 		"-kubeconfig=" + os.Getenv("KUBECONFIG"), "-kubectl-path=kubectl", "-report-dir=" + r.folder,
 		"-e2e-output-dir=" + r.folder, "-disable-log-dump",
 	}
@@ -167,9 +168,8 @@ func (r run) report(record Record, specs []string) error {
 	for _, line := range record.reasons(specs) {
 		fmt.Println(line)
 	}
-	fmt.Printf("Left out by the list:\n")
-	for _, skip := range skips {
-		fmt.Printf("      %s: %s\n", skip.pattern, skip.reason)
+	if lines := leftOut(specs); len(lines) > 0 {
+		fmt.Printf("Left out by the list:\n      %s\n", strings.Join(lines, "\n      "))
 	}
 	fmt.Printf("\nspecs: %d passed, %d failed, %d skipped by the suite, %d by the list, %d not run yet; %s\n",
 		c.passed, c.failed, c.skipped, c.listed, c.left, r.junit())

@@ -61,17 +61,16 @@ func (r Record) read(path string, offset int64, each func(types.SpecReport)) (in
 	}
 }
 
-// done lists the specs that need not run again: those that passed, and those that the suite
-// left out by its own rules.
-func (r Record) done() []string {
-	var all []string
-	for text, report := range r {
-		if report.State.Is(types.SpecStatePassed | types.SpecStateSkipped) {
-			all = append(all, text)
+// todo lists those of the specs that neither passed nor are left out, by the suite's own rules
+// or by the list.
+func (r Record) todo(specs []string) []string {
+	var left []string
+	for _, text := range specs {
+		if listed(text) == "" && !r[text].State.Is(types.SpecStatePassed|types.SpecStateSkipped) {
+			left = append(left, text)
 		}
 	}
-	slices.Sort(all)
-	return all
+	return left
 }
 
 // counts sorts the specs into those that passed, failed, were left out by the suite's own
@@ -96,16 +95,6 @@ func (r Record) count(specs []string) counts {
 		}
 	}
 	return c
-}
-
-// listed returns why the list leaves a spec out, "" when it does not.
-func listed(text string) string {
-	for _, skip := range skips {
-		if skip.pattern.MatchString(text) {
-			return skip.reason
-		}
-	}
-	return ""
 }
 
 // junit writes what is known of the specs, and which are left out by the list.
