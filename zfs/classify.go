@@ -15,9 +15,12 @@ type failure struct {
 	reason  string
 }
 
-// failureLine is the one form of such lines: "cannot VERB 'NAME': REASON", or "cannot inherit PROPERTY for
-// 'NAME': REASON"; see zfs_verror in OpenZFS's lib/libzfs/libzfs_util.c.
-var failureLine = regexp.MustCompile(`^cannot (?:inherit [^ ]+ for |[a-z][a-z ]*)'([^']+)': (.+)$`)
+// failureLine is the form of such lines: "cannot VERB 'NAME': REASON", or "cannot inherit PROPERTY for
+// 'NAME': REASON"; see zfs_verror in OpenZFS's lib/libzfs/libzfs_util.c. unquotedLine is that of one which leaves out the quotes.
+var (
+	failureLine  = regexp.MustCompile(`^cannot (?:inherit [^ ]+ for |[a-z][a-z ]*)'([^']+)': (.+)$`)
+	unquotedLine = regexp.MustCompile(`^cannot destroy snapshot ([^ ']+): (.+)$`)
+)
 
 // reasons says what the words mean; they are those of OpenZFS 2.1 to 2.4 in the C
 // locale. What is not here stays unknown.
@@ -45,6 +48,7 @@ var reasons = []struct {
 	{"volume has dependent clones", ErrDependents},
 	{"filesystem has dependent clones", ErrDependents},
 	{"snapshot has dependent clones", ErrDependents},
+	{"it's being held", ErrBusy},
 	{"dataset is read-only", ErrReadOnly},
 	{"dataset is read only", ErrReadOnly},
 	{"pool is read-only", ErrReadOnly},
@@ -61,7 +65,11 @@ var reasons = []struct {
 func failures(stderr []byte) (known []failure, other []string) {
 	for line := range strings.Lines(string(stderr)) {
 		line = strings.TrimSpace(line)
-		if m := failureLine.FindStringSubmatch(line); m != nil {
+		m := failureLine.FindStringSubmatch(line)
+		if m == nil {
+			m = unquotedLine.FindStringSubmatch(line)
+		}
+		if m != nil {
 			known = append(known, failure{dataset: m[1], reason: m[2]})
 		} else if line != "" {
 			other = append(other, line)
@@ -76,6 +84,9 @@ func (f failure) err() error {
 		if strings.HasPrefix(f.reason, r.prefix) {
 			return fmt.Errorf("%s: %s: %w", f.dataset, f.reason, r.err)
 		}
+	}
+	if f.reason == "destination '"+f.dataset+"' exists" {
+		return fmt.Errorf("%s: it exists: %w", f.dataset, ErrExists)
 	}
 	if strings.Contains(f.reason, "' must be ") {
 		return fmt.Errorf("%s: %s: %w", f.dataset, f.reason, ErrInvalid)
@@ -96,11 +107,13 @@ func (r Result) fault(c Command, asked ...string) error {
 	known, _ := failures(r.Stderr)
 	for _, f := range known {
 		for _, name := range asked {
-			switch f.dataset {
-			case name:
-				return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], f.err())
-			case pool(name):
-				return fmt.Errorf("%s %s: pool %s: %s: %w", c.Name, c.Args[0], f.dataset, f.reason, ErrUnavailable)
+			switch err := f.err(); {
+			case f.dataset == name:
+				return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], err)
+			case strings.HasPrefix(name, f.dataset+"/"): // It is in the way to what was asked for.
+				return fmt.Errorf("%s %s: %s: %s: %w", c.Name, c.Args[0], f.dataset, f.reason, ErrUnavailable)
+			case errors.Is(err, ErrUnavailable) && pool(f.dataset) == pool(name): // The pool is, whatever of it was looked at first.
+				return fmt.Errorf("%s %s: %w", c.Name, c.Args[0], err)
 			}
 		}
 	}

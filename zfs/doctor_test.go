@@ -84,14 +84,22 @@ func (p *patient) examine(t *testing.T) []Finding {
 }
 
 func TestDoctorOfAHealthyMachine(t *testing.T) {
-	findings := newPatient().examine(t)
-	if len(findings) != 11 {
-		t.Errorf("%d findings, want 11", len(findings))
-	}
-	for _, f := range findings {
-		if f.Severity != Fine || f.Advice != "" {
-			t.Errorf("%s: %s: %s (%s)", f.Severity, f.Check, f.Message, f.Advice)
-		}
+	older := newPatient()
+	older.files["sys/module/zfs/version"] = "2.1.11-1+deb12u1\n"
+	older.answers[askVersion] = says("zfs-2.1.11-1+deb12u1", "zfs-kmod-2.1.11-1+deb12u1")
+	older.answers[askPool] = Result{Stdout: mustRead("testdata/doctor/zpool-get-2.1")}
+	for version, patient := range map[string]*patient{"2.1": older, "2.3": newPatient()} {
+		t.Run(version, func(t *testing.T) {
+			findings := patient.examine(t)
+			if len(findings) != 11 {
+				t.Errorf("%d findings, want 11", len(findings))
+			}
+			for _, f := range findings {
+				if f.Severity != Fine || f.Advice != "" {
+					t.Errorf("%s: %s: %s (%s)", f.Severity, f.Check, f.Message, f.Advice)
+				}
+			}
+		})
 	}
 }
 

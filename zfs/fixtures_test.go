@@ -34,6 +34,13 @@ func checkVolumes(t *testing.T, out string) {
 	if err != nil || len(order) != 4 {
 		t.Fatalf("parsed %v: %v", order, err)
 	}
+	for _, name := range order {
+		for _, property := range asked {
+			if _, there := rows[name][property]; !there {
+				t.Errorf("%s of %s is asked for and was not when get-volumes was recorded: record this version anew", property, name)
+			}
+		}
+	}
 	parent := Dataset{"POOL/csi"}
 	if got := rows[parent.name].local(propDriver); got != "d" {
 		t.Errorf("marker %q, want d", got)
@@ -63,9 +70,11 @@ func checkVolumes(t *testing.T, out string) {
 	}
 }
 
-// faults are commands that fail and what their failure means. prepare is run by a shell before.
+// faults are commands that fail and what their failure means. prepare is run by a shell before, and while the
+// command runs the zvol open is held open, and input, a file in $ZFS_CSI_TEST_DIR, is what it reads.
 var faults = []struct {
 	name, prepare, command, asked string
+	open, input                   string
 	want                          error
 }{
 	{name: "get-absent", command: "zfs get -Hp type POOL/absent", asked: "POOL/absent", want: ErrNotFound},
@@ -87,7 +96,16 @@ var faults = []struct {
 	{name: "destroy-snapshots-none", command: "zfs destroy POOL/z@%", asked: "POOL/z", want: ErrNotFound},
 	{name: "destroy-snapshot-clones", command: "zfs destroy POOL/f@s", asked: "POOL/f@s", want: ErrDependents},
 	{name: "destroy-children", command: "zfs destroy POOL/f", asked: "POOL/f", want: ErrDependents},
+	{name: "destroy-open", command: "zfs destroy POOL/z", open: "POOL/z", asked: "POOL/z", want: ErrBusy},
+	{name: "destroy-held", prepare: "zfs snapshot POOL/f@h && zfs hold h POOL/f@h", command: "zfs destroy POOL/f@h", asked: "POOL/f@h", want: ErrBusy},
 	{name: "rename-exists", command: "zfs rename POOL/c POOL/f", asked: "POOL/c", want: ErrExists},
+	{name: "create-permission", command: "setpriv --reuid=65534 --clear-groups zfs create POOL/x", asked: "POOL/x", want: ErrPermission},
+	{name: "set-permission", command: "setpriv --reuid=65534 --clear-groups zfs set refquota=20m POOL/f", asked: "POOL/f", want: ErrPermission},
+	{name: "send-absent", command: "zfs send -L POOL/f@absent", asked: "POOL/f@absent", want: ErrNotFound},
+	{name: "receive-exists", prepare: "zfs send -L POOL/f@s >$ZFS_CSI_TEST_DIR/stream", command: "zfs receive -u POOL/c", input: "stream", asked: "POOL/c", want: ErrExists},
+	{name: "receive-absent-parent", command: "zfs receive -u POOL/absent/x", input: "stream", asked: "POOL/absent/x", want: ErrUnavailable},
+	{name: "receive-absent-pool", command: "zfs receive -u zfscsinopool/x", input: "stream", asked: "zfscsinopool/x", want: ErrUnavailable},
+	{name: "receive-bad-value", command: "zfs receive -u -o compression=nope POOL/x", input: "stream", asked: "POOL/x", want: ErrInvalid},
 	{name: "get-volumes", prepare: `zfs create -o zfs-csi:driver=d -o mountpoint=none POOL/csi
 		zfs create -o mountpoint=legacy -o refquota=10m -o refreservation=10m -o zfs-csi:volume=a%20b -o zfs-csi:labels=pvc.name=x POOL/csi/f
 		zfs snapshot POOL/csi/f@s
@@ -102,6 +120,7 @@ var faults = []struct {
 		command: "zfs create POOL/x", asked: "POOL/x", want: ErrNoSpace},
 	{name: "snapshot-full", command: "zfs snapshot POOL/f@t POOL/c@t", asked: "POOL/f@t", want: ErrNoSpace},
 	{name: "clone-full", command: "zfs clone POOL/f@s POOL/x", asked: "POOL/x", want: ErrNoSpace},
+	{name: "receive-full", command: "zfs receive -u POOL/x", input: "stream", asked: "POOL/x", want: ErrNoSpace},
 	{name: "create-read-only", prepare: "zfs destroy POOL/filler && zpool export POOL && zpool import -N -o readonly=on -d $ZFS_CSI_TEST_DIR POOL",
 		command: "zfs create POOL/x", asked: "POOL/x", want: ErrReadOnly},
 	{name: "snapshot-read-only", command: "zfs snapshot POOL/f@t POOL/c@t", asked: "POOL/f@t", want: ErrReadOnly},
@@ -110,7 +129,32 @@ var faults = []struct {
 	{name: "inherit-read-only", command: "zfs inherit zfs-csi:volume POOL/csi/f", asked: "POOL/csi/f", want: ErrReadOnly},
 	{name: "destroy-read-only", command: "zfs destroy POOL/csi/z", asked: "POOL/csi/z", want: ErrReadOnly},
 	{name: "rename-read-only", command: "zfs rename POOL/csi/z POOL/csi/y", asked: "POOL/csi/z", want: ErrReadOnly},
+	{name: "receive-read-only", command: "zfs receive -u POOL/x", input: "stream", asked: "POOL/x", want: ErrReadOnly},
+	{name: "get-suspended", prepare: suspendedPool, command: "zfs get -Hp type POOL-frail/f", asked: "POOL-frail/f", want: ErrUnavailable},
+	{name: "create-suspended", command: "zfs create POOL-frail/x", asked: "POOL-frail/x", want: ErrUnavailable},
+	{name: "set-suspended", command: "zfs set refquota=20m POOL-frail/f", asked: "POOL-frail/f", want: ErrUnavailable},
+	{name: "snapshot-suspended", command: "zfs snapshot POOL-frail/f@t", asked: "POOL-frail/f@t", want: ErrUnavailable},
+	{name: "clone-suspended", command: "zfs clone POOL-frail/f@s POOL-frail/x", asked: "POOL-frail/x", want: ErrUnavailable},
+	{name: "destroy-suspended", command: "zfs destroy POOL-frail/f@s", asked: "POOL-frail/f@s", want: ErrUnavailable},
+	{name: "rename-suspended", command: "zfs rename POOL-frail/f POOL-frail/g", asked: "POOL-frail/f", want: ErrUnavailable},
+	{name: "receive-suspended", command: "zfs receive -u POOL-frail/x", input: "stream", asked: "POOL-frail/x", want: ErrUnavailable},
 }
+
+// suspendedPool makes the pool POOL-frail and takes its device away: the folder that its file is in gets full. It ends
+// when the pool has noticed, which is with a write that does not come to its end.
+const suspendedPool = `mkdir $ZFS_CSI_TEST_DIR/frail && mount -t tmpfs -o size=96m tmpfs $ZFS_CSI_TEST_DIR/frail
+	truncate -s 1G $ZFS_CSI_TEST_DIR/frail/file
+	zpool create -o failmode=wait -O mountpoint=none POOL-frail $ZFS_CSI_TEST_DIR/frail/file
+	zfs create POOL-frail/f && zfs snapshot POOL-frail/f@s
+	head -c 96M /dev/zero >$ZFS_CSI_TEST_DIR/frail/filler 2>/dev/null || true
+	zfs set zfs-csi:x=y POOL-frail/f >/dev/null 2>&1 &
+	timeout 60 sh -c 'until zpool list -H -o health POOL-frail | grep -q SUSPENDED; do sleep 0.1; done'`
+
+// wellPool ends what suspendedPool has begun.
+const wellPool = `[ -d $ZFS_CSI_TEST_DIR/frail ] || exit 0
+	rm $ZFS_CSI_TEST_DIR/frail/filler && zpool clear POOL-frail
+	timeout 60 sh -c 'until zpool destroy POOL-frail; do sleep 0.1; done'
+	umount $ZFS_CSI_TEST_DIR/frail`
 
 func TestFaultsRecorded(t *testing.T) {
 	files, err := filepath.Glob("testdata/openzfs-*/faults.json")
@@ -160,6 +204,7 @@ func TestFaults(t *testing.T) {
 	file := filepath.Join(dir, pool)
 	shell("truncate -s 1G " + file + " && zpool create -o feature@zstd_compress=disabled -O mountpoint=none " + pool + " " + file)
 	defer shell("zpool destroy " + pool)
+	defer shell(strings.ReplaceAll(wellPool, "POOL", pool))
 
 	run := Exec{Log: slog.New(slog.DiscardHandler)}
 	for _, c := range faults {
@@ -167,7 +212,21 @@ func TestFaults(t *testing.T) {
 			shell(strings.ReplaceAll(c.prepare, "POOL", pool))
 		}
 		words := strings.Fields(strings.NewReplacer("POOL", pool, "ASKED", strings.Join(asked, ",")).Replace(c.command))
-		r, err := run.Run(t.Context(), Command{Name: words[0], Args: words[1:]})
+		command := Command{Name: words[0], Args: words[1:]}
+		if c.input != "" {
+			input, err := os.Open(filepath.Join(dir, c.input))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer input.Close()
+			command.Stdin = input
+		}
+		release := func() {}
+		if c.open != "" {
+			release = held(t, strings.ReplaceAll(c.open, "POOL", pool))
+		}
+		r, err := run.Run(t.Context(), command)
+		release()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -181,6 +240,20 @@ func TestFaults(t *testing.T) {
 			os.Stdout.WriteString("RECORD " + string(line) + "\n")
 		}
 	}
+}
+
+// held opens the device of a zvol.
+func held(t *testing.T, zvol string) (release func()) {
+	t.Helper()
+	device, err := newDevices(t.TempDir()).wait(t.Context(), zvol, func() error { return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = file.Close() } // nothing was written
 }
 
 func checkFault(t *testing.T, name, command, asked string, want error, r Result) {
