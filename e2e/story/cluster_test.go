@@ -135,13 +135,14 @@ func (c *cluster) eventually(what string, f func() error) {
 	}
 }
 
-// told waits until an event of a claim says one of the words.
+// told waits until an event of a claim, of a failed provisioning, has the words in its message.
 func (c *cluster) told(claim, words string) {
 	c.Helper()
+	const selector = "--field-selector=involvedObject.kind=PersistentVolumeClaim,reason=ProvisioningFailed,involvedObject.name="
 	c.eventually("an event of "+claim+" says "+words, func() error {
-		out, err := c.try("", "get", "events", "--field-selector=involvedObject.name="+claim, "-o", "jsonpath={range .items[*]}{.reason}: {.message}{\"\\n\"}{end}")
+		out, err := c.try("", "get", "events", selector+claim, "-o", "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}")
 		if err == nil && !strings.Contains(out, words) {
-			err = fmt.Errorf("the events are\n%s", out)
+			err = fmt.Errorf("they say\n%s", out)
 		}
 		return err
 	})

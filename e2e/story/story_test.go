@@ -193,9 +193,12 @@ func TestRefused(t *testing.T) {
 		claim
 		words string
 	}{
-		{claim{"smaller", "plain", "32Mi", filesystem, of, ""}, "size"},
-		{claim{"other-mode", "plain", "64Mi", block, of, ""}, "volume mode"},
-		{claim{"no-source", "plain", "64Mi", filesystem, "PersistentVolumeClaim/absent", ""}, "absent"},
+		{
+			claim{"smaller", "plain", "32Mi", filesystem, of, ""},
+			fmt.Sprintf("must be greater than or equal in size to the specified PVC data source, requested %d but source is %d", 32<<20, 64<<20),
+		},
+		{claim{"other-mode", "plain", "64Mi", block, of, ""}, "Source is Filesystem, but new PVC requested Block"},
+		{claim{"no-source", "plain", "64Mi", filesystem, "PersistentVolumeClaim/absent", ""}, `"absent" not found`},
 	} {
 		c.apply(c.yaml(test.claim))
 		c.startPod(test.name, test.claim)
