@@ -288,7 +288,8 @@ func TestNotes(t *testing.T) {
 	}
 	for variant, test := range map[string]struct{ has, hasNot []string }{
 		"a pool in a file": {
-			has:    []string{"/var/lib/zfs-csi/pool.img", "helm test mine -n storage", "ds/mine-zfs-csi -- zfs-csi check", "external-snapshotter", "storageClassName: zfs"},
+			has: []string{"/var/lib/zfs-csi/pool.img", "helm test mine -n storage", "ds/mine-zfs-csi -- zfs-csi check", "external-snapshotter", "storageClassName: zfs",
+				"helm upgrade mine manifests/chart -n storage --reuse-values"},
 			hasNot: []string{"zfs-csi init", "too new"},
 		},
 		"snapshots":   {has: []string{"zfs-csi init tank/csi"}, hasNot: []string{"external-snapshotter", "pool.img"}},
