@@ -179,7 +179,8 @@ cluster-test: machine-program ## the cluster itself: the node is ready, pods run
 .PHONY: test-cluster
 test-cluster: image ## the driver in a cluster: installed with Helm, tested by that, and the story through kubectl
 	@$(MACHINE) run --cluster -- $(WITH_DRIVER) bash -euo pipefail -c \
-		'helm test zfs-csi -n zfs-csi --timeout 10m; CGO_ENABLED=0 go test -count=1 -timeout=40m -v $(TESTFLAGS) ./e2e/story'
+		'helm test zfs-csi -n zfs-csi --timeout 10m; e2e/cluster/nothing-left; \
+		CGO_ENABLED=0 go test -count=1 -timeout=40m -v $(TESTFLAGS) ./e2e/story; e2e/cluster/nothing-left'
 
 .PHONY: test-kind
 test-kind: image ## the chart's test and the story on a node like kind's: a /dev of its own without udev, mounts in a namespace of their own
