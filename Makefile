@@ -182,6 +182,13 @@ test-cluster: image ## the driver in a cluster: installed with Helm, tested by t
 		'helm test zfs-csi -n zfs-csi --timeout 10m; e2e/cluster/nothing-left; \
 		CGO_ENABLED=0 go test -count=1 -timeout=40m -v $(TESTFLAGS) ./e2e/story; e2e/cluster/nothing-left'
 
+# The ways that README.md offers: a pool in a file, and one of the reader's.
+WAY ?= file yours
+
+.PHONY: test-readme
+test-readme: machine-program ## README.md's install section, word by word, each of its ways in a fresh cluster: make test-readme WAY=yours
+	@for way in $(WAY); do $(MACHINE) run --cluster -- e2e/cluster/readme-run $(MACHINE) "$$way"; done
+
 .PHONY: test-kind
 test-kind: image ## the chart's test and the story on a node like kind's: a /dev of its own without udev, mounts in a namespace of their own
 	@$(MACHINE) run --cluster -- bash -euo pipefail -c \

@@ -134,3 +134,24 @@ func TestKind(t *testing.T) {
 		}
 	}
 }
+
+// TestInstall: the commands of README.md's install section name the image and the folder that the chart goes with, and make of its
+// values whole objects. `make test-readme` runs them.
+func TestInstall(t *testing.T) {
+	_, section, _ := strings.Cut(read(t, "../../README.md"), "\n## Install\n")
+	section, _, _ = strings.Cut(section, "\n### ")
+	meta := object(decodeOne(t, read(t, filepath.Join(chartDir, "Chart.yaml"))))
+	image := "IMAGE=" + object(values(t)).text("image", "repository") + ":" + meta.text("appVersion") + " "
+	if !strings.Contains(section, "\nmake image "+image) {
+		t.Errorf("the image that is built is not %s, of the chart:\n%s", image, section)
+	}
+	const install = "\nhelm install zfs-csi manifests/chart -n zfs-csi --create-namespace --set "
+	ways := strings.Split(section, install)[1:]
+	if len(ways) != 2 {
+		t.Errorf("there are %d ways to install it", len(ways))
+	}
+	for _, way := range ways {
+		set, _, _ := strings.Cut(way, "\n")
+		render(t, "--set", strings.Trim(set, "'"))
+	}
+}
