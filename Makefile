@@ -169,7 +169,7 @@ cluster: image ## a shell with kubectl and helm, and a fresh cluster of one node
 	@$(MACHINE) run --cluster -- $(WITH_DRIVER) $(MACHINE) shell --cluster
 
 .PHONY: demo-cluster
-demo-cluster: image ## see a volume cloned in a cluster, with kubectl, as a story
+demo-cluster: image ## see volumes cloned, grown, snapshotted and restored in a cluster, with kubectl, as a story
 	@$(MACHINE) run --cluster -- $(WITH_DRIVER) e2e/cluster/demo
 
 .PHONY: cluster-test
