@@ -98,7 +98,8 @@ func NewPool(t testing.TB, size int64, without ...string) *Pool {
 			t.Errorf("destroy pool %s: %v", p.Name, err)
 		}
 	})
-	Run(t, "zfs", "set", "mountpoint=none", p.Name)
+	// Before OpenZFS 2.2 the default of compression is off.
+	Run(t, "zfs", "set", "mountpoint=none", "compression=on", p.Name)
 	return p
 }
 
