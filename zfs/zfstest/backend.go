@@ -176,12 +176,18 @@ func (b *Backend) open(t testing.TB, volume zfs.Dataset) *os.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
+	var f *os.File
+	if err := retryOn(restart, func() error {
+		f, err = os.OpenFile(path, os.O_RDWR, 0)
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
+
+// restart is ERESTARTSYS, which zvol_open of OpenZFS 2.1 lets out where a pool is busy for more than a second.
+const restart = unix.Errno(512)
 
 // mount mounts a volume, if it is a filesystem; dir is empty when it is a zvol. The
 // kernel tells which it is and in which parent: a command for that would take as long
