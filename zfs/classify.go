@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // failure is one line in which a ZFS tool says what it could not do, and to what.
@@ -135,25 +133,7 @@ func (r Result) fault(c Command, asked ...string) error {
 	return fmt.Errorf("%s ended with %d: %s", c, r.ExitCode, strings.TrimSpace(string(r.Stderr)))
 }
 
-// refusal returns why a program has not run to its end.
-func (r Result) refusal(c Command) error {
-	known, ok := errnos[int(r.Errno)]
-	switch why := firstLine(r.Stderr); {
-	case why != "": // So it is the program that is wrong, or that takes too long.
-		return fmt.Errorf("%s: %s (%w)", c, why, r.Errno)
-	case r.Errno == unix.ENOSPC: // Of a pool that is full a program hears itself.
-		return fmt.Errorf("%s: it takes more memory than it may have (%w)", c, r.Errno)
-	case r.Errno == unix.ENXIO:
-		known = ErrUnavailable
-	case !ok:
-		return fmt.Errorf("%s: %w", c, r.Errno)
-	case errors.Is(known, ErrNotFound): // Of the pool: what a program does not find it answers itself.
-		known = ErrUnavailable
-	}
-	return fmt.Errorf("%s: %w: %w", c, r.Errno, known)
-}
-
-// errnos says what the error numbers that a channel program returns mean; they are
+// errnos says what the error numbers of calls and of channel programs mean; they are
 // those of Linux, as ZFS numbers them.
 var errnos = map[int]error{
 	1:   ErrPermission,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -15,11 +16,11 @@ import (
 // for deferred destruction, so that ZFS itself removes it with the last clone of it:
 // there is nothing to remember and nothing to leak. The mark is made after Clone has returned.
 func (l *Local) Clone(ctx context.Context, id, source VolumeID, plan Plan) (*Volume, error) {
-	f, taken, err := l.findAndTake(ctx, id, source)
+	f, err := l.find(ctx, id, source)
 	if err != nil {
 		return nil, err
 	}
-	v, snapshot, err := l.cloneFound(ctx, f, taken, id, source, plan)
+	v, snapshot, err := l.cloneFound(ctx, f, id, source, plan)
 	if err == nil && v.Origin != "" {
 		l.mark(snapshot, v.Dataset) //nolint:contextcheck // The call has been answered by then.
 		return v, nil
@@ -34,44 +35,28 @@ func (l *Local) Clone(ctx context.Context, id, source VolumeID, plan Plan) (*Vol
 	return v, nil
 }
 
-// findAndTake is find for the target and the source of a clone, of which it takes the snapshot at once
-// where it can; else taken is empty.
-func (l *Local) findAndTake(ctx context.Context, id, source VolumeID) (f *findings, taken string, err error) {
-	leaf := l.snapshotName(kindClone)
-	f, r, err := l.lookAndTake(ctx, below(id, source), below(id), []VolumeID{source}, leaf, map[string]string{propKind: leaf, propFor: id.id}, false)
-	return f, r.Taken, err
-}
-
-// cloneFound makes a clone of what was found. It returns the snapshot too that it is made of: taken, unless
-// that is empty or the source has to be brought to rest for it. With an error snapshot is one that is
+// cloneFound makes a clone of what was found. It returns the snapshot too that it is made of. With an error snapshot is one that is
 // left; empty for none.
-func (l *Local) cloneFound(ctx context.Context, f *findings, taken string, id, source VolumeID, plan Plan) (v *Volume, snapshot string, err error) {
+func (l *Local) cloneFound(ctx context.Context, f *findings, id, source VolumeID, plan Plan) (v *Volume, snapshot string, err error) {
 	src, err := f.volume(source)
 	if errors.Is(err, ErrNotOurs) {
-		return nil, taken, fmt.Errorf("source of the clone: %v: %w", err, ErrInvalid) //nolint:errorlint // it is not the target's fault
+		return nil, "", fmt.Errorf("source of the clone: %v: %w", err, ErrInvalid) //nolint:errorlint // it is not the target's fault
 	}
 	if err != nil {
-		return nil, taken, fmt.Errorf("source of the clone: %w", err)
+		return nil, "", fmt.Errorf("source of the clone: %w", err)
 	}
 	spec, err := f.plan(ctx, id, src, src.Dataset.name, plan)
 	if err != nil {
-		return nil, taken, err
+		return nil, "", err
 	}
 	spec.Source = source.id
 	make, kind := l.clone, kindClone
 	if spec.copies(src) {
 		make, kind = l.copy, kindCopy
 	}
-	if taken != "" && spec.Quiesce != nil {
-		if err := l.zfs(ctx, taken, "destroy", "-d", taken); err != nil {
-			return nil, taken, err
-		}
-		taken = ""
-	}
-	if taken == "" {
-		if taken, err = l.snapshotAtRest(ctx, src, id, kind, spec.Quiesce); err != nil {
-			return nil, "", err
-		}
+	taken, err := l.snapshotAtRest(ctx, src, id, kind, spec.Quiesce)
+	if err != nil {
+		return nil, "", err
 	}
 	v, err = make(ctx, id, src, taken, spec, f.rows[spec.Parent.name])
 	return v, taken, err
@@ -155,11 +140,15 @@ func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, snapshot st
 		return nil, err
 	}
 	target := spec.Parent.volume(id)
-	properties := options(spec.fixed(parent), spec.native(), attributes)
+	properties := slices.Concat(spec.fixed(parent), spec.native(), attributes)
 	if spec.Kind == Filesystem || spec.Thick || spec.Size > src.Size {
-		properties = append(properties, options(spec.limits())...)
+		properties = append(properties, spec.limits()...)
 	}
-	if err := l.make(ctx, target, append(append([]string{"clone"}, properties...), snapshot, target.name)...); err != nil {
+	c := Command{Name: "zfs", Args: slices.Concat([]string{"clone"}, options(properties), []string{snapshot, target.name})}
+	if pairs, ok := callProperties(properties); ok {
+		c.Call = cloneCall(target.name, snapshot, pairs)
+	}
+	if err := l.make(ctx, target, c); err != nil {
 		return nil, err
 	}
 	v := spec.made(id, src.BlockSize)
@@ -173,7 +162,7 @@ func (l *Local) snapshotAtRest(ctx context.Context, src *Volume, id VolumeID, ki
 	name := src.Dataset.name + "@" + leaf
 	var taken bool
 	err := atRest(quiesce, func() error {
-		_, err := l.snapshots(ctx, map[string]string{propKind: leaf, propFor: id.id}, name)
+		err := l.snapshots(ctx, []string{propKind + "=" + leaf, propFor + "=" + id.id}, name)
 		taken = err == nil
 		return err
 	})

@@ -11,11 +11,7 @@ import (
 
 // Create implements Store.
 func (l *Local) Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, error) {
-	var inherited []string
-	if spec.Kind == Block {
-		inherited = []string{"volmode", "snapdev"} // See fixed.
-	}
-	f, err := l.look(ctx, below(id), inherited...)
+	f, err := l.find(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -32,22 +28,28 @@ func (l *Local) Create(ctx context.Context, id VolumeID, spec Spec) (*Volume, er
 	}
 	spec.Size = spec.round(block)
 	target := spec.Parent.volume(id)
+	attributes, err := spec.Attributes.properties()
+	if err != nil {
+		return nil, err
+	}
+	properties := slices.Concat(spec.fixed(f.rows[spec.Parent.name]), spec.native(), attributes)
 	args := []string{"create"}
 	if spec.Kind == Block {
 		args = append(args, "-V", strconv.FormatInt(spec.Size, 10), "-b", strconv.FormatInt(block, 10))
 		if !spec.Thick {
 			args = append(args, "-s")
 		}
+		args = append(args, options(properties)...)
+		properties = append(properties, append(spec.limits(), propVolblocksize+"="+strconv.FormatInt(block, 10))...)
+	} else {
+		properties = append(properties, spec.limits()...)
+		args = append(args, options(properties)...)
 	}
-	attributes, err := spec.Attributes.properties()
-	if err != nil {
-		return nil, err
+	c := Command{Name: "zfs", Args: append(args, target.name)}
+	if pairs, ok := callProperties(properties); ok {
+		c.Call = createCall(target.name, spec.Kind, pairs)
 	}
-	args = append(args, options(spec.fixed(f.rows[spec.Parent.name]), spec.native(), attributes)...)
-	if spec.Kind == Filesystem {
-		args = append(args, options(spec.limits())...)
-	}
-	if err := l.make(ctx, target, append(args, target.name)...); err != nil {
+	if err := l.make(ctx, target, c); err != nil {
 		return nil, fmt.Errorf("create volume %s: %w", id, err)
 	}
 	return spec.made(id, block), nil

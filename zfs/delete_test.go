@@ -38,7 +38,7 @@ func newUsable(t *testing.T, run runnerFunc) *Local {
 func TestDeleteMarkerComesBack(t *testing.T) {
 	l := newUsable(t, func(c Command) Result {
 		if c.Args[0] == "program" {
-			return says(`{"return":{"status":"unmarked","dataset":"tank/csi"}}`)
+			return Result{Answers: map[string]map[string]any{"tank": {"return": map[string]any{"status": "unmarked", "dataset": "tank/csi"}}}}
 		}
 		return says("tank/csi\ttype\tfilesystem\t-", "tank/csi\tzfs-csi:driver\tours\tlocal")
 	})

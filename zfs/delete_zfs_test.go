@@ -16,8 +16,8 @@ type counting struct {
 }
 
 func (c counting) Run(ctx context.Context, command zfs.Command) (zfs.Result, error) {
-	if p := command.Program; p != nil && !p.Only {
-		c.programs[p.Pool]++
+	if call := command.Call; call != nil && call.Program != "" && !call.Only {
+		c.programs[command.Args[2]]++ // The pool.
 	}
 	return c.Runner.Run(ctx, command)
 }

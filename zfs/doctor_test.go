@@ -45,7 +45,7 @@ func newPatient() *patient {
 			askVersion: says("zfs-2.3.9-0+deb13u1", "zfs-kmod-2.3.9-0+deb13u1"),
 			askPool:    {Stdout: mustRead("testdata/doctor/zpool-get-2.3")},
 			askStatus:  says("pool 'tank' is healthy"),
-			askProgram: says(`{"return":0}`),
+			askProgram: {Answers: map[string]map[string]any{"tank": {"return": int64(0)}}},
 			askParent:  says(parentLines("filesystem", "off", "4294967296", "-", "ours\tlocal")...),
 		}},
 	}

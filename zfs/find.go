@@ -39,9 +39,8 @@ func (r row) size(name string) (int64, error) {
 	return n, nil
 }
 
-// asked are the properties that looks and lists ask for; look.lua asks for those that are of use for what
-// it finds. Those of a filesystem that are kept in itself (see CreationOnly) no program can tell, so plan
-// asks for them where it needs them.
+// asked are the properties that looks and lists ask for. Those of a filesystem that are kept in itself (see CreationOnly)
+// cost more than all these, so plan asks for them where it needs them.
 var asked = []string{
 	"type", "guid", "creation", "available", "defer_destroy", "refquota", "refreservation", "volsize", "volblocksize", "origin",
 	"volmode", "snapdev",

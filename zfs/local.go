@@ -45,9 +45,9 @@ type Local struct {
 	devices *devices
 	// looks holds one entry for each look through open files that is under way.
 	looks chan struct{}
-	// programs are those of each pool.
-	programs map[string]poolPrograms
-	marks    marks
+	// statsOf holds one entry for each look at a pool that is under way.
+	statsOf map[string]chan struct{}
+	marks   marks
 	// progress is how often a copy tells how far it is.
 	progress time.Duration
 
@@ -91,10 +91,13 @@ func NewLocal(c LocalConfig) (*Local, error) {
 		kstat:    kstatRoot,
 		devices:  newDevices(c.DeviceDir),
 		looks:    make(chan struct{}, maxLooks),
+		statsOf:  map[string]chan struct{}{},
 		progress: c.Progress,
 		nonce:    hex.EncodeToString(nonce),
 	}
-	l.programs = l.newPrograms()
+	for _, pool := range l.pools() {
+		l.statsOf[pool] = make(chan struct{}, maxStats)
+	}
 	return l, nil
 }
 
@@ -112,7 +115,7 @@ func (l *Local) Check(ctx context.Context) (some bool, err error) {
 
 // Capacity implements Store.
 func (l *Local) Capacity(ctx context.Context, parent Dataset) (Capacity, error) {
-	f, err := l.look(ctx, below(), "available")
+	f, err := l.find(ctx)
 	if err != nil {
 		return Capacity{}, err
 	}
@@ -134,10 +137,15 @@ func (l *Local) run(ctx context.Context, c Command, asked ...string) ([]byte, er
 
 // zfs runs the zfs tool for a change, which is never abandoned half-way: it goes on when ctx ends.
 func (l *Local) zfs(ctx context.Context, asked string, args ...string) error {
+	return l.carryOut(ctx, Command{Name: "zfs", Args: args}, asked)
+}
+
+// carryOut is zfs for a command that can be a call.
+func (l *Local) carryOut(ctx context.Context, c Command, asked ...string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	_, err := l.run(context.WithoutCancel(ctx), Command{Name: "zfs", Args: args}, asked)
+	_, err := l.run(context.WithoutCancel(ctx), c, asked...)
 	return err
 }
 

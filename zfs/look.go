@@ -1,32 +1,24 @@
 package zfs
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strconv"
 	"strings"
 )
 
-// look looks at the parents, and at the datasets and snapshots that below names for each. A program
-// tells of them at the least cost; where it cannot, as of a pool that is read-only, and wherever
-// anything is wrong with its answer, `zfs get` does.
-//
-// Of the parents it tells the marker and the native properties that are named. Of those that a zvol may inherit it tells
-// where it has found one, too.
-func (l *Local) look(ctx context.Context, below func(parent Dataset) []string, ofParents ...string) (*findings, error) {
-	return l.survey(below, func(f *findings, names map[string][]string) error { return f.askOrGet(ctx, names, ofParents...) })
-}
-
-func (f *findings) askOrGet(ctx context.Context, names map[string][]string, ofParents ...string) error {
-	err := f.ask(ctx, names, ofParents...)
-	if err != nil && ctx.Err() == nil {
-		f.store.log.DebugContext(ctx, "a program could not tell; asking in the other way", "error", err)
-		err = f.get(ctx, strings.Join(asked, ","), names)
-	}
-	return err
+// look looks at the parents, and at the datasets and snapshots that below names for each. The kernel
+// tells of them at the least cost; wherever anything is wrong with its answer, `zfs get` does.
+func (l *Local) look(ctx context.Context, below func(parent Dataset) []string) (*findings, error) {
+	return l.survey(below, func(f *findings, names map[string][]string) error {
+		err := f.ask(ctx, names)
+		if err != nil && ctx.Err() == nil {
+			l.log.DebugContext(ctx, "the kernel could not tell; asking in the other way", "error", err)
+			err = f.get(ctx, strings.Join(asked, ","), names)
+		}
+		return err
+	})
 }
 
 // survey has find fill in the rows of the parents, and of the datasets and snapshots that below names for
@@ -43,7 +35,7 @@ func (l *Local) survey(below func(parent Dataset) []string, find func(f *finding
 		parents[p.Pool()] = append(parents[p.Pool()], p.name)
 	}
 	// Last, since ZFS looks at them in this order: a parent that is there proves that its pool was, when the
-	// volumes were looked for. And whether it is asked what zvols inherit hangs on what was seen below any of them.
+	// volumes were looked for.
 	for pool := range names {
 		names[pool] = append(names[pool], parents[pool]...)
 	}
@@ -61,21 +53,22 @@ func (l *Local) survey(below func(parent Dataset) []string, find func(f *finding
 	return f, nil
 }
 
-// ask has a program in each pool tell what is there.
-func (f *findings) ask(ctx context.Context, names map[string][]string, ofParents ...string) error {
+// ask has the kernel tell what is there in each pool.
+func (f *findings) ask(ctx context.Context, names map[string][]string) error {
 	type answer struct {
 		pool string
-		reply
-		err error
+		rows map[string]row
+		err  error
 	}
 	answers := make(chan answer, len(names))
 	for pool, in := range names {
 		go func() {
-			r, err := f.store.programs[pool].look.do(ctx, "look("+luaList(in...)+","+f.store.luaParents(pool)+","+luaList(ofParents...)+")")
-			answers <- answer{pool, r, err}
+			rows, err := f.store.stats(ctx, pool, in)
+			answers <- answer{pool, rows, err}
 		}()
 	}
 	f.rows = map[string]row{}
+	var faults []error
 	for range names {
 		a := <-answers
 		if errors.Is(a.err, ErrUnavailable) {
@@ -83,56 +76,102 @@ func (f *findings) ask(ctx context.Context, names map[string][]string, ofParents
 			f.failPool(a.pool, a.err)
 			continue
 		}
-		if err := cmp.Or(a.err, f.take(a.Text)); err != nil {
-			return fmt.Errorf("pool %s: %w", a.pool, err)
+		if a.err != nil {
+			faults = append(faults, fmt.Errorf("pool %s: %w", a.pool, a.err))
+		}
+		for name, r := range a.rows {
+			f.rows[name] = r
 		}
 	}
-	return nil
+	return errors.Join(faults...)
 }
 
-// lookAndTake is look, and takes snapshots of volumes at once, with that leaf, where nothing is in the way: none of what absent names for
-// each parent is there, and no volume has to be brought to rest. Else the reply's Taken is empty. With an entry they are a
-// caller's, and one of the parent is taken with them, the first. Where the parents are in several pools it only looks: what
-// is in one of them is not seen in the other.
-func (l *Local) lookAndTake(ctx context.Context, below, absent func(parent Dataset) []string, ids []VolumeID,
-	leaf string, properties map[string]string, entry bool,
-) (f *findings, r reply, err error) {
-	if len(l.pools()) > 1 {
-		f, err = l.look(ctx, below)
-		return f, reply{}, err
+// maxStats is how many looks at one pool are made at once at most: those at a pool that hangs end when it is back.
+const maxStats = 8
+
+// stats asks the kernel for the properties of datasets and snapshots in a pool. When ctx ends it returns at once.
+func (l *Local) stats(ctx context.Context, pool string, names []string) (map[string]row, error) {
+	select {
+	case l.statsOf[pool] <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	f, err = l.survey(below, func(f *findings, names map[string][]string) error {
-		pool := l.pools()[0]
-		r, err = l.programs[pool].take.do(context.WithoutCancel(ctx), fmt.Sprintf("lookAndTake(%s,%s,%s,%s,%s,%s,%s,%t)",
-			luaList(names[pool]...), l.luaParents(pool), luaString(l.driver), luaList(l.below(absent)...), l.luaVolumes(ids),
-			luaString(leaf), luaMap(properties), entry))
-		if err == nil {
-			f.rows = map[string]row{}
-			err = f.take(r.Text)
+	c := getCommand(strings.Join(asked, ","), names...)
+	c.Call = statsCall(names...)
+	type ending struct {
+		Result
+		err error
+	}
+	done := make(chan ending, 1)
+	go func() {
+		defer func() { <-l.statsOf[pool] }()
+		r, err := l.runner.Run(ctx, c)
+		done <- ending{r, err}
+	}()
+	select {
+	case r := <-done:
+		switch {
+		case r.err != nil:
+			return nil, r.err
+		case r.fault(c, names...) != nil:
+			return nil, r.fault(c, names...)
+		case len(r.Answers) == 0:
+			// The pool is there, and so are its parents, as a rule.
+			return nil, errors.New("the kernel told of nothing")
 		}
-		if err != nil {
-			err = f.askOrGet(ctx, names)
+		rows := map[string]row{}
+		for name, told := range r.Answers {
+			rows[name] = toldRow(name, told)
 		}
-		return err
-	})
-	return f, r, err
+		return rows, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
-// below returns all that a function names for the parents.
-func (l *Local) below(names func(parent Dataset) []string) (out []string) {
-	for _, p := range l.parents {
-		out = append(out, names(p)...)
+// toldRow returns what the kernel told of a dataset or snapshot as `zfs get -p` does, of the properties in asked. What has its
+// default is left out.
+func toldRow(name string, told map[string]any) row {
+	r := row{}
+	for _, property := range asked {
+		of, _ := told[property].(map[string]any)
+		if of == nil {
+			continue
+		}
+		var c cell
+		switch value := of["value"].(type) {
+		case string:
+			c.value = value
+		case uint64:
+			c.value = strconv.FormatUint(value, 10)
+			for word, number := range numbers[property] {
+				if number == value {
+					c.value = word
+				}
+			}
+		}
+		switch source, _ := of["source"].(string); source {
+		case "":
+			c.source = "-"
+		case name:
+			c.source = "local"
+		case "$recvd":
+			c.source = "received"
+		default:
+			c.source = "inherited from " + source
+		}
+		r[property] = c
 	}
-	return out
-}
-
-// luaVolumes returns a list of Lua with the ID of each volume and the places where it can be.
-func (l *Local) luaVolumes(ids []VolumeID) string {
-	var out []string
-	for _, id := range ids {
-		out = append(out, "{id="+luaString(id.id)+",places="+luaList(l.below(below(id))...)+"}")
+	_, zvol := r["volsize"]
+	switch {
+	case strings.Contains(name, "@"):
+		r["type"] = cell{"snapshot", "-"}
+	case zvol:
+		r["type"] = cell{Block.String(), "-"}
+	default:
+		r["type"] = cell{Filesystem.String(), "-"}
 	}
-	return "{" + strings.Join(out, ",") + "}"
+	return r
 }
 
 // failPool has all parents in a pool fail.
@@ -142,36 +181,6 @@ func (f *findings) failPool(pool string, err error) {
 			f.fail(p, err)
 		}
 	}
-}
-
-// luaParents returns a table of Lua with the parents in a pool for keys.
-func (l *Local) luaParents(pool string) string {
-	parents := map[string]string{}
-	for _, p := range l.parents {
-		if p.Pool() == pool {
-			parents[p.name] = "parent"
-		}
-	}
-	return luaMap(parents)
-}
-
-// take takes in what a program told.
-func (f *findings) take(text string) error {
-	rows, _, err := parseGet([]byte(text))
-	if err != nil {
-		return err
-	}
-	for _, r := range rows {
-		if guid, err := strconv.ParseInt(r["guid"].value, 10, 64); err == nil && guid < 0 {
-			r["guid"] = cell{strconv.FormatUint(uint64(guid), 10), r["guid"].source} // Lua has no unsigned numbers.
-		}
-	}
-	if len(rows) == 0 {
-		// The pool is there, and so are its parents, as a rule.
-		return errors.New("a program told of nothing")
-	}
-	maps.Copy(f.rows, rows)
-	return nil
 }
 
 // get has `zfs get` tell what is there, and properties of it.

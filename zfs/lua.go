@@ -2,8 +2,6 @@ package zfs
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 )
 
@@ -30,13 +28,4 @@ func luaList(items ...string) string {
 		quoted[i] = luaString(s)
 	}
 	return "{" + strings.Join(quoted, ",") + "}"
-}
-
-// luaMap returns a map of texts as a table of Lua.
-func luaMap(m map[string]string) string {
-	var out []string
-	for _, key := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, "["+luaString(key)+"]="+luaString(m[key]))
-	}
-	return "{" + strings.Join(out, ",") + "}"
 }

@@ -2,6 +2,8 @@ package zfs
 
 import (
 	"context"
+	_ "embed"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -66,24 +68,39 @@ func (l *Local) markAll(pool string) {
 	}
 	ctx := context.Background()
 	err := l.poolUsable(pool)
-	if err == nil {
-		var wait sync.WaitGroup
-		for _, call := range calls {
-			wait.Go(func() {
-				r, err := l.programs[pool].take.do(ctx, call)
-				if err == nil {
-					err = r.err()
-				}
-				if err != nil {
-					l.log.WarnContext(ctx, "the snapshot of a clone cannot be marked for removal; the next start does it", "error", err)
-				}
-			})
+	for some := range slices.Chunk(calls, mostMarks) {
+		if err == nil {
+			err = l.markSome(ctx, pool, some)
 		}
-		wait.Wait()
 	}
 	if err != nil {
 		l.log.WarnContext(ctx, "snapshots of clones cannot be marked for removal; the next start does it", "snapshots", len(calls), "error", err)
 		return
 	}
 	l.log.DebugContext(ctx, "snapshots of clones marked for removal", "pool", pool, "snapshots", len(calls))
+}
+
+// mostMarks is how many marks one program makes at most, so that none holds up the pool for long.
+const mostMarks = 32
+
+//go:embed mark.lua
+var markProgram string
+
+// markSome has one program make the marks.
+func (l *Local) markSome(ctx context.Context, pool string, calls []string) error {
+	var answers map[string]struct {
+		// Errno is 0, or says why What could not be marked.
+		Errno int    `json:"errno"`
+		What  string `json:"what"`
+	}
+	if err := l.execute(ctx, pool, false, markProgram+"return {"+strings.Join(calls, ",\n")+"}", &answers); err != nil {
+		return err
+	}
+	var faults []error
+	for _, a := range answers {
+		if a.Errno != 0 {
+			faults = append(faults, fmt.Errorf("%s: error number %d", a.What, a.Errno))
+		}
+	}
+	return errors.Join(faults...)
 }

@@ -61,6 +61,10 @@ func TestPackNVList(t *testing.T) {
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		pairs = append(pairs, pair{name, want[name]})
 	}
+	pairs = append(pairs, pair{"type", int32(-3)}, pair{"snaps", []pair{{"tank/a@s", nil}, {"tank/b@s", nil}}}, pair{"none", []pair(nil)}, pair{"after", uint64(7)})
+	maps.Copy(want, map[string]any{
+		"type": int32(-3), "snaps": map[string]any{"tank/a@s": nil, "tank/b@s": nil}, "none": map[string]any{}, "after": uint64(7),
+	})
 	packed := packNVList(pairs...)
 	if got, err := unpackNVList(packed); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%x is unpacked as %v, %v; want %v", packed, got, err, want)

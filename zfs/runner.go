@@ -17,13 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Command is one start of a ZFS tool, or a channel program.
+// Command is one start of a ZFS tool, or a call of ZFS's kernel module.
 type Command struct {
 	// Name is "zfs" or "zpool".
 	Name string
 	Args []string
-	// Program, when not nil, is carried out by the kernel itself; Name and Args are then for people.
-	Program *Program
+	// Call, when not nil, is made in place of the command, which tells people what it does.
+	Call *Call
 	// Stdin is what the command reads; nil for nothing.
 	Stdin io.Reader
 	// Stdout, when not nil, takes what the command writes, and Result.Stdout stays empty.
@@ -37,7 +37,9 @@ func (c Command) String() string { return c.Name + " " + strings.Join(c.Args, " 
 type Result struct {
 	Stdout, Stderr []byte
 	ExitCode       int
-	// Errno is 0, or why a program has not run to its end; Stderr may say more.
+	// Answers are those of a call, by the names that it was made about.
+	Answers map[string]map[string]any
+	// Errno is 0, or why a call was refused; Stderr may say more.
 	Errno unix.Errno
 }
 
@@ -45,16 +47,16 @@ type Result struct {
 type Runner interface {
 	// Run starts c and waits for its end. The error is not nil only when the
 	// command could not be started or was killed; what it then did is unknown.
-	// When ctx ends, the command is killed, but not a program.
+	// When ctx ends, the command is killed, but not a call.
 	Run(ctx context.Context, c Command) (Result, error)
 }
 
 // Exec runs commands of this machine, without a shell and in the C locale.
 type Exec struct {
-	// Log takes a line for each command and program, with its duration.
+	// Log takes a line for each command and call, with its duration.
 	Log *slog.Logger
 	// Root, if not empty, is where the root of another system is mounted, such as that of the node in a
-	// container: its tools are run, with that folder as their root, and programs are handed to its /dev/zfs. All they have
+	// container: its tools are run, with that folder as their root, and calls are made of its /dev/zfs. All they have
 	// to be given are names and pipes, which mean the same there.
 	Root string
 	// Inherited are open files that each command keeps open too, until it ends: a lock on them that nobody gives
@@ -64,8 +66,8 @@ type Exec struct {
 
 // Run implements Runner.
 func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
-	if c.Program != nil {
-		return e.carryOut(ctx, c)
+	if c.Call != nil {
+		return e.call(ctx, c)
 	}
 	path, err := e.Find(c.Name)
 	if err != nil {
@@ -106,14 +108,14 @@ func (e Exec) Run(ctx context.Context, c Command) (Result, error) {
 	return result, nil
 }
 
-// carryOut runs a program.
-func (e Exec) carryOut(ctx context.Context, c Command) (Result, error) {
+// call makes a call.
+func (e Exec) call(ctx context.Context, c Command) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, fmt.Errorf("run %s: %w", c, err)
 	}
 	start := time.Now()
-	result, err := c.Program.run(filepath.Join("/", e.Root, "dev/zfs"))
-	e.Log.DebugContext(ctx, "program", "command", c.String(), "duration", time.Since(start),
+	result, err := c.Call.run(filepath.Join("/", e.Root, "dev/zfs"))
+	e.Log.DebugContext(ctx, "call", "command", c.String(), "duration", time.Since(start),
 		"errno", int(result.Errno), "stderr", firstLine(result.Stderr))
 	if err != nil {
 		return result, fmt.Errorf("run %s: %w", c, err)

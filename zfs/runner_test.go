@@ -15,21 +15,30 @@ import (
 const (
 	// asTool is set where this test is run as if it were a tool.
 	asTool = "ZFS_CSI_TEST_AS_TOOL"
-	// inPool is set where it only runs the channel program that it reads, to the pool.
-	inPool = "ZFS_CSI_TEST_IN_POOL"
+	// asCall is set where it only makes the call that takes snapshots, with the arguments of zfs snapshot that it reads.
+	asCall = "ZFS_CSI_TEST_AS_CALL"
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asTool)+os.Getenv(inPool) == "" {
+	if os.Getenv(asTool)+os.Getenv(asCall) == "" {
 		os.Exit(m.Run())
 	}
 	input, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		panic(err)
 	}
-	if pool := os.Getenv(inPool); pool != "" {
-		result, err := Program{Pool: pool, Text: string(input)}.run("/dev/zfs")
-		fmt.Println(string(result.Stdout))
+	if os.Getenv(asCall) != "" {
+		var names, properties []string
+		for args := strings.Split(string(input), "\n"); len(args) > 0; args = args[1:] {
+			if args[0] != "-o" {
+				names = append(names, args[0])
+				continue
+			}
+			args = args[1:]
+			properties = append(properties, args[0])
+		}
+		pairs, _ := callProperties(properties)
+		result, err := snapshotCall(names, pairs).run("/dev/zfs")
 		if err != nil {
 			panic(err)
 		}

@@ -36,8 +36,7 @@ func (l *Local) snapshot(ctx context.Context, id SnapshotID, extra ...VolumeID) 
 		}
 	}
 	// It may be a tombstone's, which what stands for its name tells.
-	index, err := l.look(ctx, func(parent Dataset) []string { return []string{parent.name + "@" + id.leaf} },
-		"volmode", "snapdev") // See fixed.
+	index, err := l.look(ctx, func(parent Dataset) []string { return []string{parent.name + "@" + id.leaf} })
 	if err != nil {
 		return nil, nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 )
 
 // A caller's snapshot is found by its name alone: beside the snapshots of the volumes, and in
@@ -30,7 +29,7 @@ func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error
 	if err != nil {
 		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
 	}
-	f, at, err := l.lookAndTake(ctx, names, entry, spec.Sources, leaf, properties, true)
+	f, err := l.look(ctx, names)
 	if err != nil {
 		return nil, err
 	}
@@ -38,11 +37,12 @@ func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error
 		return existing, err
 	}
 	volumes, sources, err := f.sources(spec.Sources)
-	switch {
-	case err != nil && at.Taken != "":
-		err = errors.Join(err, l.undoTake(context.WithoutCancel(ctx), leaf, spec.Sources[0], spec.Group))
-	case err == nil && at.Taken == "":
-		at.Created, err = l.take(ctx, f, spec, leaf, properties, volumes, sources)
+	if err == nil {
+		properties = append(properties, propSources+"="+formatSources(sources))
+		err = checkLength(propSources, formatSources(sources))
+	}
+	if err == nil {
+		err = l.take(ctx, f, spec, leaf, properties, volumes)
 		if errors.Is(err, ErrExists) {
 			if existing := l.takenAlone(ctx, spec, leaf); existing != nil {
 				return existing, nil
@@ -52,26 +52,7 @@ func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error
 	if err != nil {
 		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
 	}
-	out := make([]*Snapshot, len(volumes))
-	for i, v := range volumes {
-		out[i] = spec.made(v, leaf, time.Unix(at.Created[i+2], 0)) // The first is the parent's.
-	}
-	return out, nil
-}
-
-// made returns the snapshot of a volume that was taken to the spec.
-func (s SnapshotSpec) made(v *Volume, leaf string, created time.Time) *Snapshot {
-	taken := &Snapshot{
-		ID: SnapshotID{v.ID, leaf}, Name: s.Name, Created: created,
-		Of: Volume{
-			ID: v.ID, Dataset: v.Dataset, Parent: v.Parent, Kind: v.Kind, Size: v.Size, BlockSize: v.BlockSize,
-			Attributes: Attributes{FSType: v.FSType, Formatted: v.Formatted},
-		},
-	}
-	if s.Group {
-		taken.Group = GroupID{leaf}
-	}
-	return taken
+	return l.members(ctx, leaf, sources)
 }
 
 // taken returns the snapshots when they are there already. Errors: ErrExists when the name is
@@ -221,56 +202,57 @@ func (l *Local) setAside(ctx context.Context, name string) error {
 }
 
 // properties returns those of the snapshots but for what they are of.
-func (s SnapshotSpec) properties() (map[string]string, error) {
-	labels := formatLabels(s.Labels)
-	properties := map[string]string{propSnapshot: escape(s.Name)}
+func (s SnapshotSpec) properties() ([]string, error) {
+	name, labels := escape(s.Name), formatLabels(s.Labels)
+	properties := []string{propSnapshot + "=" + name}
 	if s.Group {
-		properties[propGroup] = "yes"
+		properties = append(properties, propGroup+"=yes")
 	}
 	if labels != "" {
-		properties[propLabels] = labels
+		properties = append(properties, propLabels+"="+labels)
 	}
-	return properties, cmp.Or(checkLength(propSnapshot, properties[propSnapshot]), checkLength(propLabels, labels))
+	return properties, cmp.Or(checkLength(propSnapshot, name), checkLength(propLabels, labels))
 }
 
-// take takes what stands for the name of the snapshots, and them, where that could not be done at once. It returns when each was taken.
-func (l *Local) take(ctx context.Context, f *findings, spec SnapshotSpec, leaf string, properties map[string]string, volumes []*Volume, sources []source,
-) (created map[int]int64, err error) {
-	properties[propSources] = formatSources(sources)
-	if err := checkLength(propSources, properties[propSources]); err != nil {
-		return nil, err
-	}
+// take takes what stands for the name of the snapshots, and them.
+func (l *Local) take(ctx context.Context, f *findings, spec SnapshotSpec, leaf string, properties []string, volumes []*Volume) error {
 	if err := l.clearNames(ctx, f, volumes, leaf); err != nil {
-		return nil, err
+		return err
 	}
 	names := []string{volumes[0].Parent.name + "@" + leaf}
 	for _, v := range volumes {
 		names = append(names, v.Dataset.name+"@"+leaf)
 	}
 	var taken bool
-	err = atRest(func() (func() error, error) { return spec.Rest(volumes) }, func() error {
-		created, err = l.snapshots(ctx, properties, names...)
+	err := atRest(func() (func() error, error) { return spec.Rest(volumes) }, func() error {
+		err := l.snapshots(ctx, properties, names...)
 		taken = err == nil
 		return err
 	})
 	if err != nil && taken {
 		err = errors.Join(err, l.undoTake(context.WithoutCancel(ctx), leaf, volumes[0].ID, spec.Group))
 	}
-	return created, err
+	return err
 }
 
 // snapshots takes snapshots of datasets in one pool, all or none, at one moment and with the same
-// properties. It returns when each was taken, by its number from 1 on, in seconds since 1970 by ZFS's clock, which goes on while they are.
+// user properties. What is wrong with a call that is refused the command says in words.
 // Errors: ErrNotFound, ErrExists, ErrNoSpace, ErrReadOnly, ErrUnavailable.
-func (l *Local) snapshots(ctx context.Context, properties map[string]string, names ...string) (created map[int]int64, err error) {
-	r, err := l.programs[pool(names[0])].take.do(context.WithoutCancel(ctx), "take("+luaList(names...)+","+luaMap(properties)+")")
-	if err == nil {
-		err = r.err()
+func (l *Local) snapshots(ctx context.Context, properties []string, names ...string) error {
+	c := Command{Name: "zfs", Args: slices.Concat([]string{"snapshot"}, options(properties), names)}
+	asked := slices.Clone(names)
+	for _, name := range names {
+		asked = append(asked, name[:strings.IndexByte(name, '@')]) // Of what is not there its dataset is named.
 	}
-	if err != nil {
-		return nil, fmt.Errorf("zfs snapshot: %w", err)
+	if pairs, ok := callProperties(properties); ok {
+		c.Call = snapshotCall(names, pairs)
+		r, err := l.runner.Run(context.WithoutCancel(ctx), c)
+		if err != nil || r.Errno == 0 {
+			return cmp.Or(err, r.fault(c, asked...))
+		}
+		c.Call = nil
 	}
-	return r.Created, nil
+	return l.carryOut(context.WithoutCancel(ctx), c, asked...)
 }
 
 // sameIDs tells whether two lists name the same volumes.

@@ -1,14 +1,11 @@
 package zfs
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,7 +32,7 @@ func TestTakenAgain(t *testing.T) {
 	}
 }
 
-// killing has each program carried out by a process of its own, which it kills a while after its start; never where after is 0.
+// killing has each call made by a process of its own, which it kills a while after its start; never where after is 0.
 type killing struct {
 	t     *testing.T
 	after time.Duration
@@ -49,10 +46,8 @@ func (k *killing) Run(_ context.Context, c Command) (Result, error) {
 		return Result{}, err
 	}
 	cmd := exec.Command(self) //nolint:noctx // It is killed.
-	cmd.Env = append(os.Environ(), inPool+"="+c.Program.Pool)
-	cmd.Stdin, cmd.Stderr = strings.NewReader(c.Program.Text), k.t.Output()
-	var out bytes.Buffer
-	cmd.Stdout = &out
+	cmd.Env = append(os.Environ(), asCall+"=yes")
+	cmd.Stdin, cmd.Stderr = strings.NewReader(strings.Join(c.Args[1:], "\n")), k.t.Output()
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return Result{}, err
@@ -63,16 +58,16 @@ func (k *killing) Run(_ context.Context, c Command) (Result, error) {
 	}
 	err = cmd.Wait()
 	k.took = time.Since(start)
-	return Result{Stdout: out.Bytes()}, err
+	return Result{}, err
 }
 
-// TestTakeKilled: of a program whose process is killed nothing is done, or all.
+// TestTakeKilled: of a call whose process is killed nothing is done, or all.
 func TestTakeKilled(t *testing.T) {
 	store, shell := newProgramPool(t)
 	parent := store.parents[0]
 	const volumes = 12
 	shell(fmt.Sprintf("for n in $(seq %d); do zfs create -o mountpoint=none POOL/csi/v$n; done", volumes))
-	properties := map[string]string{propSnapshot: "s", propSources: "1:2:-:one", propLabels: "x=y", propGroup: "yes"}
+	properties := []string{propSnapshot + "=s", propSources + "=1:2:-:one", propLabels + "=x=y", propGroup + "=yes"}
 	done := map[int]int{}
 	runner := &killing{t: t}
 	killed, err := NewLocal(LocalConfig{Driver: "d", Parents: store.parents, DeviceDir: t.TempDir(), Runner: runner})
@@ -86,13 +81,13 @@ func TestTakeKilled(t *testing.T) {
 		for n := range volumes {
 			names = append(names, fmt.Sprintf("%s/v%d@k", parent.name, n+1))
 		}
-		_, err = killed.snapshots(t.Context(), properties, names...)
+		err = killed.snapshots(t.Context(), properties, names...)
 		if i == 0 {
 			whole = runner.took
 		}
 		// Nobody can wait for what the kernel still does in vain but by a change of his own.
 		shell("zpool sync POOL")
-		set := strings.Count(shell("zfs get -Hrp -t snapshot -o name,source "+strings.Join(slices.Collect(maps.Keys(properties)), ",")+" "+parent.name), "@k\tlocal")
+		set := strings.Count(shell("zfs get -Hrp -t snapshot -o name,source "+strings.Join([]string{propSnapshot, propSources, propLabels, propGroup}, ",")+" "+parent.name), "@k\tlocal")
 		taken := strings.Count(shell("zfs list -Hro name -t snapshot "+parent.name), "@k\n")
 		if done[taken]++; set != len(properties)*taken || taken != 0 && taken != len(names) {
 			t.Errorf("killed after %s of %s (%v): there are %d of %d snapshots, with %d properties in all", runner.after, whole, err, taken, len(names), set)

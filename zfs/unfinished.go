@@ -28,20 +28,25 @@ import (
 // transaction group of its own; see zfs_prop_set_special in zfs_ioctl.c.
 var setFirst = []string{"refquota", "refreservation", "volsize", "volmode", "snapdev"}
 
-// make runs a command that makes the dataset d, which nobody else makes meanwhile. Where
+// make makes the dataset d, which nobody else makes meanwhile. Where
 // ZFS cannot set the properties it takes back what it made, but not a zvol that
-// the kernel or udev has just opened.
-func (l *Local) make(ctx context.Context, d Dataset, args ...string) error {
+// the kernel or udev has just opened. What is wrong with a call that is refused the command says in words.
+func (l *Local) make(ctx context.Context, d Dataset, c Command) error {
 	var left error
 	err := patiently(ctx, func() error {
-		err := l.zfs(ctx, d.name, args...)
-		if err == nil || errors.Is(err, ErrExists) {
-			return err
+		for {
+			err := l.carryOut(ctx, c, d.name)
+			if err == nil || errors.Is(err, ErrExists) {
+				return err
+			}
+			if left = l.takeBack(context.WithoutCancel(ctx), d); left != nil {
+				return errors.New(err.Error() + "; and what was made of it is left") // Not to be tried again.
+			}
+			if refused := unix.Errno(0); c.Call == nil || !errors.As(err, &refused) {
+				return err
+			}
+			c.Call = nil
 		}
-		if left = l.takeBack(context.WithoutCancel(ctx), d); left != nil {
-			return errors.New(err.Error() + "; and what was made of it is left") // Not to be tried again.
-		}
-		return err
 	})
 	return errors.Join(err, left)
 }

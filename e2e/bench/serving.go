@@ -68,7 +68,7 @@ func (s *serving) start(ctx context.Context, binary string) error {
 	return nil
 }
 
-// ran is a command or a channel program that the driver ran.
+// ran is a command that the driver ran, or had the kernel carry out.
 type ran struct {
 	Message  string        `json:"msg"`
 	Command  string        `json:"command"`
@@ -100,7 +100,7 @@ func (s *serving) commands() ([]ran, error) {
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		var r ran
-		if err := json.Unmarshal(lines.Bytes(), &r); err == nil && (r.process() || r.Message == "program") {
+		if err := json.Unmarshal(lines.Bytes(), &r); err == nil && (r.process() || r.Message == "call") {
 			out = append(out, r)
 		}
 	}

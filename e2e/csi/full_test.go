@@ -115,20 +115,20 @@ func (s *stack) refusals(name string, n int) int {
 	return n
 }
 
-// asks tells whether a command changes nothing, as a program that may not.
+// asks tells whether a command changes nothing, as a call that may not.
 func asks(c zfs.Command) bool {
 	return slices.Contains([]string{"get", "list", "send"}, c.Args[0]) || looks(c)
 }
 
-// looks tells whether a command is a program that only looks.
-func looks(c zfs.Command) bool { return c.Program != nil && c.Program.Only }
+// looks tells whether a command is a call that only looks.
+func looks(c zfs.Command) bool { return c.Call != nil && c.Call.Only }
 
 // changes and takesSpace tell whether a command counts for untilDone.
 func changes(c zfs.Command) bool { return !asks(c) }
 
 // takesSpace excludes questions, and what frees space: ZFS keeps room for that (see TestFull).
 func takesSpace(c zfs.Command) bool {
-	return changes(c) && c.Args[0] != "destroy" && c.Program == nil
+	return changes(c) && c.Args[0] != "destroy" && c.Args[0] != "program"
 }
 
 // untilDone makes the call again and again until it succeeds, each time with a trouble in place of the command

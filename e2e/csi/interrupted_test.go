@@ -64,7 +64,7 @@ func TestUndone(t *testing.T) {
 		for _, mode := range []string{"cow", "copy"} {
 			req := k.cloneRequest("b", a)
 			req.Parameters = map[string]string{"cloneMode": mode}
-			for _, command := range map[string][]string{"cow": {"program", "clone"}, "copy": {"program", "send", "receive", "set", "rename"}}[mode] {
+			for _, command := range map[string][]string{"cow": {"snapshot", "clone"}, "copy": {"snapshot", "send", "receive", "set", "rename"}}[mode] {
 				s.runner.at(func(c zfs.Command) error {
 					if c.Args[0] == command && !looks(c) {
 						return errDied
@@ -96,7 +96,7 @@ func TestInterrupted(t *testing.T) {
 	}{
 		{dataset.cloneRequest("b", a), map[string]string{"clone": "@clone-"}},
 		{dataset.copyRequest("b", a), map[string]string{
-			"receive": "@clone-", "destroy": "@clone-", "set": "/.copy-b", "rename": "/.copy-b", "inherit": "",
+			"receive": "@copy-", "destroy": "@copy-", "set": "/.copy-b", "rename": "/.copy-b", "inherit": "",
 		}},
 	} {
 		for command, left := range c.before {

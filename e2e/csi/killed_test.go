@@ -54,10 +54,8 @@ func serveUntilKilled(config string) error {
 	return d.Serve(context.Background(), filepath.Join(dir, "apart.sock"))
 }
 
-// takes tells whether a command is the program that takes a snapshot of what is at rest.
-func takes(c zfs.Command) bool {
-	return c.Program != nil && strings.Contains(c.Program.Text, `return {take({"`)
-}
+// takes tells whether a command takes a snapshot.
+func takes(c zfs.Command) bool { return c.Args[0] == "snapshot" }
 
 // apart starts such a driver, and returns its clients, a function that waits until it has brought a filesystem to
 // rest, and one that kills it.
