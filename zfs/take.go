@@ -52,7 +52,16 @@ func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error
 	if err != nil {
 		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
 	}
-	return l.members(ctx, leaf, sources)
+	return l.whole(ctx, spec, leaf, sources)
+}
+
+// whole returns the live snapshots of that name of all the sources.
+func (l *Local) whole(ctx context.Context, spec SnapshotSpec, leaf string, sources []source) ([]*Snapshot, error) {
+	members, err := l.members(ctx, leaf, sources)
+	if err == nil && len(members) != len(sources) {
+		err = fmt.Errorf("snapshot %s was taken, and somebody has removed a part of it; delete it: %w", spec.Name, ErrExists)
+	}
+	return members, err
 }
 
 // taken returns the snapshots when they are there already. Errors: ErrExists when the name is
@@ -69,11 +78,7 @@ func (l *Local) taken(ctx context.Context, f *findings, spec SnapshotSpec, leaf 
 	if name != spec.Name || group != spec.Group || !sameIDs(ids, spec.Sources) {
 		return nil, fmt.Errorf("snapshot %s: the name is that of another, of %v: %w", spec.Name, ids, ErrExists)
 	}
-	members, err := l.members(ctx, leaf, sources)
-	if err == nil && len(members) != len(sources) {
-		err = fmt.Errorf("snapshot %s was taken, and somebody has removed a part of it; delete it: %w", spec.Name, ErrExists)
-	}
-	return members, err
+	return l.whole(ctx, spec, leaf, sources)
 }
 
 // takenAlone returns the snapshots when they are there and somebody has removed what stood for their name.
