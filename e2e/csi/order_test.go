@@ -2,6 +2,8 @@ package csi_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,111 +15,129 @@ import (
 
 // TestDeleteOrders deletes families of volumes in every order. After each deletion each
 // volume that is left holds what it held; in the end the pool holds nothing and its
-// space is what it was. A family is made once, and its pool taken back to that for each order. For
-// ZFS the kinds differ little: unless all is to be tried, it tries every order on datasets, and on the others some.
+// space is what it was. Families are made once, several in a pool, which is taken back to that for each
+// round of orders: that is dearer than the deletions. Filesystems on zvols are zvols for ZFS: unless
+// all is to be tried, of their orders it takes the first and the last.
 func TestDeleteOrders(t *testing.T) {
-	for _, f := range []struct {
-		name   string
-		build  func(s *stack, k kind) []member
-		orders [][]int
-	}{
-		{"source and clone", oneMoment, permutations(0, 1)},
-		{"source and three clones of three moments", threeMoments, permutations(0, 1, 2, 3)},
-		{"middle of a chain of five first", chainOfFive, prefixed(2, permutations(0, 1, 3, 4))},
-	} {
-		for _, k := range kinds {
-			t.Run(f.name+"/"+k.name, func(t *testing.T) {
-				s := newStack(t)
-				before := s.spaces()
-				family := f.build(s, k)
-				rewind := s.pools[0].Checkpoint(t)
-				orders := everyNth(f.orders, min(ordersApart(k), len(f.orders)-1))
-				for i, order := range orders {
-					t.Run(fmt.Sprint(order), func(t *testing.T) {
-						s := s.sub(t)
-						if i > 0 {
-							rewind(t)
-						}
-						s.deleteInOrder(k, family, order)
-						s.empty()
-						s.sameSpace(before)
-					})
-				}
-			})
+	pair := family{"pair", oneMoment, permutations(0, 1)}
+	moments := family{"moments", threeMoments, permutations(0, 1, 2, 3)}
+	chain := family{"chain", chainOfFive, prefixed(2, permutations(0, 1, 3, 4))}
+	t.Run("all", func(t *testing.T) {
+		deleteOrders(t, 1, uses{[]family{moments, chain}, []kind{dataset, zvol}})
+	})
+	t.Run("some", func(t *testing.T) {
+		apart := len(moments.orders) - 1
+		if exhaustive() {
+			apart = 1
 		}
-	}
+		deleteOrders(t, apart, uses{[]family{pair}, kinds}, uses{[]family{moments, chain}, []kind{ext4, xfs}})
+	})
 }
 
-// ordersApart tells how far the orders are apart that are tried with a kind; 23 makes it the first and the last.
-func ordersApart(k kind) int {
-	switch {
-	case exhaustive() || k.name == dataset.name:
-		return 1
-	case k.onZvol():
-		return 23 // Filesystems on zvols, which for ZFS are zvols.
-	}
-	return 5
-}
-
-// everyNth returns the first of the items, and then each n-th.
-func everyNth[T any](items []T, n int) (chosen []T) {
-	for i := 0; i < len(items); i += n {
-		chosen = append(chosen, items[i])
-	}
-	return chosen
+// family is a family of volumes, and orders in which it is to be deleted.
+type family struct {
+	name string
+	// make makes its volumes, whose names begin with a prefix.
+	make   func(s *stack, k kind, prefix string) []member
+	orders [][]int
 }
 
 // member is a volume of a family and the text it holds.
 type member struct{ id, text string }
 
+// uses are families, each of which is to be made of each of the kinds.
+type uses struct {
+	families []family
+	kinds    []kind
+}
+
+// deleteOrders deletes the families, all in one pool, in round after round: in the first order, in that so far apart
+// from it, and so on. Families with fewer orders begin anew. Those of one round go side by side, since they wait for the same
+// transaction groups.
+func deleteOrders(t *testing.T, apart int, all ...uses) {
+	t.Helper()
+	s := newStack(t)
+	before := s.spaces()
+	rounds, deletions := 0, map[string]func(s *stack, round int){}
+	for _, u := range all {
+		for _, f := range u.families {
+			for _, k := range u.kinds {
+				name := f.name + "-" + k.name
+				members := f.make(s, k, name+"-")
+				rounds = max(rounds, len(f.orders))
+				deletions[name] = func(s *stack, round int) { s.deleteInOrder(k, members, f.orders[round%len(f.orders)]) }
+			}
+		}
+	}
+	rewind := s.pools[0].Checkpoint(t)
+	for round := 0; round < rounds; round += apart {
+		if round > 0 {
+			rewind(t)
+		}
+		t.Run(fmt.Sprint(round), func(t *testing.T) {
+			for name, f := range deletions {
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					f(s.sub(t), round)
+				})
+			}
+		})
+		s.empty()
+		s.sameSpace(before)
+	}
+}
+
 // oneMoment is a source and a clone of it, which both have gone on.
-func oneMoment(s *stack, k kind) []member { return moments(s, k, 1) }
+func oneMoment(s *stack, k kind, prefix string) []member { return moments(s, k, prefix, 1) }
 
 // threeMoments is a source and a clone of each of three moments of it.
-func threeMoments(s *stack, k kind) []member { return moments(s, k, 3) }
+func threeMoments(s *stack, k kind, prefix string) []member { return moments(s, k, prefix, 3) }
 
-func moments(s *stack, k kind, n int) []member {
-	a := s.create(k.request("a"))
-	family := []member{{a, fmt.Sprintf("moment %d", n)}}
+func moments(s *stack, k kind, prefix string, n int) []member {
+	a := s.create(k.request(prefix + "a"))
+	all := []member{{a, fmt.Sprintf("moment %d", n)}}
 	for i := range n {
 		moment := fmt.Sprintf("moment %d", i)
 		s.writeIn(k, a, moment)
-		family = append(family, member{s.create(k.cloneRequest(string(rune('b'+i)), a)), moment})
+		all = append(all, member{s.create(k.cloneRequest(prefix+string(rune('b'+i)), a)), moment})
 	}
-	s.writeIn(k, a, family[0].text)
-	return family
+	s.writeIn(k, a, all[0].text)
+	return all
 }
 
 // chainOfFive is a volume, a clone of it, a clone of that, and so on.
-func chainOfFive(s *stack, k kind) []member {
-	var family []member
+func chainOfFive(s *stack, k kind, prefix string) []member {
+	var all []member
 	for i := range 5 {
-		name := string(rune('a' + i))
+		name := prefix + string(rune('a'+i))
 		id := ""
 		if i == 0 {
 			id = s.create(k.request(name))
 		} else {
-			id = s.create(k.cloneRequest(name, family[i-1].id))
+			id = s.create(k.cloneRequest(name, all[i-1].id))
 		}
 		text := fmt.Sprintf("generation %d", i)
 		s.writeIn(k, id, text)
-		family = append(family, member{id, text})
+		all = append(all, member{id, text})
 	}
-	return family
+	return all
 }
 
-// deleteInOrder deletes the members and checks those that are left.
-func (s *stack) deleteInOrder(k kind, family []member, order []int) {
+// deleteInOrder deletes the members, and checks those that are left. These are in use all the while.
+func (s *stack) deleteInOrder(k kind, members []member, order []int) {
 	s.Helper()
-	gone := map[int]bool{}
-	for _, i := range order {
-		s.delete(family[i].id)
-		gone[i] = true
-		for j, m := range family {
-			if !gone[j] {
-				if got := s.readIn(k, m.id); got != m.text {
-					s.Errorf("%s holds %q, want %q, after %s went", m.id, got, m.text, family[i].id)
-				}
+	paths, leave := map[int]string{}, map[int]func(){}
+	for _, i := range order[1:] {
+		paths[i], leave[i] = s.enter(k, members[i].id, unix.MS_RDONLY)
+	}
+	for n, i := range order {
+		if n > 0 {
+			leave[i]()
+		}
+		s.delete(members[i].id)
+		for _, j := range order[n+1:] {
+			if got := s.read(paths[j]); got != members[j].text {
+				s.Errorf("%s holds %q, want %q, after %s went, of the order %v", members[j].id, got, members[j].text, members[i].id, order)
 			}
 		}
 	}
@@ -170,9 +190,17 @@ func (s *stack) unformatted(id string) bool {
 	return !v.Formatted
 }
 
-// inside calls f with a path to the content of a volume. What is mounted to be read only needs no transaction group
-// to be unmounted.
+// inside calls f with a path to the content of a volume.
 func (s *stack) inside(k kind, id string, flags uintptr, f func(path string)) {
+	s.Helper()
+	path, leave := s.enter(k, id, flags)
+	defer leave()
+	f(path)
+}
+
+// enter returns a path to the content of a volume, which is there until leave is called. What is mounted to be
+// read only needs no transaction group to be unmounted.
+func (s *stack) enter(k kind, id string, flags uintptr) (path string, leave func()) {
 	s.Helper()
 	source, fsType, options := s.parents[0].String()+"/"+id, "zfs", ""
 	if len(s.parents) > 1 {
@@ -185,16 +213,18 @@ func (s *stack) inside(k kind, id string, flags uintptr, f func(path string)) {
 	}
 	switch fsType {
 	case "":
-		f(source)
-		return
+		return source, func() {}
 	case "xfs":
 		options = "nouuid" // Its clones have the same.
 	}
-	dir := s.TempDir()
+	dir := filepath.Join(s.dir, "inside", id)
+	s.must(os.MkdirAll(dir, 0o755))
 	s.eventually("it is mounted", func() error { return unix.Mount(source, dir, fsType, flags, options) })
-	f(dir)
-	// A command that another test starts just now holds all that is open, for a moment.
-	s.eventually("it is unmounted", func() error { return unix.Unmount(dir, 0) })
+	return dir, func() {
+		s.Helper()
+		// A command that another test starts just now holds all that is open, for a moment.
+		s.eventually("it is unmounted", func() error { return unix.Unmount(dir, 0) })
+	}
 }
 
 // exists tells whether a dataset is there.
