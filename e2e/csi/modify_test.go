@@ -1,7 +1,9 @@
 package csi_test
 
 import (
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -24,9 +26,14 @@ func (s *stack) modify(id string, mutable map[string]string) error {
 // are checks ZFS properties of a volume.
 func (s *stack) are(id string, want map[string]string) {
 	s.Helper()
-	for name, value := range want {
-		if got := s.property(id, name); got != value {
-			s.Errorf("%s of %s is %s, want %s", name, id, got, value)
+	names := slices.Sorted(maps.Keys(want))
+	got := strings.Fields(s.shell("zfs", "get", "-Ho", "property,value", strings.Join(names, ","), s.dataset(id)))
+	if len(got) != 2*len(names) {
+		s.Fatalf("of %s ZFS tells %q, and not %v", id, got, names)
+	}
+	for n := 0; n < len(got); n += 2 {
+		if name, value := got[n], got[n+1]; value != want[name] {
+			s.Errorf("%s of %s is %s, want %s", name, id, value, want[name])
 		}
 	}
 }

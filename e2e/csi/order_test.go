@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -202,10 +201,7 @@ func (s *stack) inside(k kind, id string, flags uintptr, f func(path string)) {
 // read only needs no transaction group to be unmounted.
 func (s *stack) enter(k kind, id string, flags uintptr) (path string, leave func()) {
 	s.Helper()
-	source, fsType, options := s.parents[0].String()+"/"+id, "zfs", ""
-	if len(s.parents) > 1 {
-		source = s.dataset(id)
-	}
+	source, fsType, options := s.dataset(id), "zfs", ""
 	if k.name != dataset.name {
 		device, err := s.store.Device(s.ctx(), zfs.MustParseDataset(source))
 		s.must(err)
@@ -225,10 +221,4 @@ func (s *stack) enter(k kind, id string, flags uintptr) (path string, leave func
 		// A command that another test starts just now holds all that is open, for a moment.
 		s.eventually("it is unmounted", func() error { return unix.Unmount(dir, 0) })
 	}
-}
-
-// exists tells whether a dataset is there.
-func (s *stack) exists(name string) bool {
-	s.Helper()
-	return strings.Contains("\n"+s.pool(), "\n"+name+"\t")
 }
