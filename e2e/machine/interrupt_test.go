@@ -13,8 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
+	"unsafe"
 )
 
 // builtVariable names this program where the machine that it resumes is built already.
@@ -89,7 +88,6 @@ const (
 func runAtTerminal(t *testing.T, program, script string) *atTerminal {
 	t.Helper()
 	terminal, end := openTerminal(t)
-	//nolint:gosec // The test's caller names the program.
 	cmd := exec.CommandContext(t.Context(), program, "run", "--", "sh", "-c", `echo "`+began+`$$"; `+script, program)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = end, end, end
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -206,40 +204,43 @@ func (r *atTerminal) leavesNothing() {
 	}
 }
 
-// openTerminal makes a terminal, and returns the end where a person sits and that of programs.
+// openTerminal makes a terminal, and returns the end where a person sits and that of programs; see pts(4).
 func openTerminal(t *testing.T) (person, programs *os.File) {
 	t.Helper()
-	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
+	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = person.Close() })
-	fd := int(person.Fd())
-	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
-	if err == nil {
-		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	ask := func(what uintptr, value *int32) {
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, person.Fd(), what, uintptr(unsafe.Pointer(value))); errno != 0 {
+			t.Fatal(errno)
+		}
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	programs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|unix.O_NOCTTY, 0)
+	var number, locked int32
+	ask(syscall.TIOCGPTN, &number)
+	ask(syscall.TIOCSPTLCK, &locked)
+	programs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return person, programs
 }
 
-// process is one that goes by its number, which may be another's when it has ended.
-type process struct{ pid, fd int }
+// process is one that is taken for no other when its number is used again, as Go's are on Linux.
+type process struct {
+	*os.Process
+	pid int
+}
 
 func openProcess(t *testing.T, pid int) process {
 	t.Helper()
-	fd, err := unix.PidfdOpen(pid, 0)
+	p, err := os.FindProcess(pid)
 	if err != nil {
 		t.Fatalf("process %d: %v", pid, err)
 	}
-	t.Cleanup(func() { _ = unix.Close(fd) })
-	return process{pid, fd}
+	t.Cleanup(func() { _ = p.Release() })
+	return process{p, pid}
 }
 
-func (p process) alive() bool { return unix.PidfdSendSignal(p.fd, 0, nil, 0) == nil }
+func (p process) alive() bool { return p.Signal(syscall.Signal(0)) == nil }
