@@ -15,31 +15,39 @@ type pass struct {
 	sources string
 }
 
-// unconsumed matches the specs that make claims and no pod. Claims of a class that waits for the
-// first consumer are never bound: what modifies them fails, and what only makes them passes without
-// a volume. So these specs get a class that does not wait.
-var unconsumed = regexp.MustCompile(`\[Testpattern: Dynamic PV \((default fs|block volmode)\)\] volume-modify-stress `)
+// immediate matches the specs that need a class which does not wait for the first consumer. Those of volume-modify-stress
+// make claims and no pod: claims of a class that waits are never bound, so that what modifies them fails, and what only makes
+// them passes without a volume. Those of the ephemeral volumes leave themselves out where topology keys are declared, since a volume that is
+// made at once may be where its pod is not; on one node it is not.
+var immediate = regexp.MustCompile(`\[Testpattern: (Dynamic PV \((default fs|block volmode)\)\] volume-modify-stress |` +
+	`Generic Ephemeral-volume \(default fs\) \(immediate-binding\)\] ephemeral )`)
+
+// replaced are the lines of the suite's files that are others for these specs.
+var replaced = []struct{ line, by string }{
+	{"volumeBindingMode: WaitForFirstConsumer\n", "volumeBindingMode: Immediate\n"},
+	{"  TopologyKeys: [zfs-csi.github.io/node]\n", ""},
+}
 
 // passes sorts the specs by the files they need, and makes those that are not there. None of
 // the passes is empty.
 func (r run) passes(specs []string) ([]pass, error) {
-	waiting, immediate := pass{sources: r.sources}, pass{sources: filepath.Join(r.folder, "immediate")}
+	waiting, binding := pass{sources: r.sources}, pass{sources: filepath.Join(r.folder, "immediate")}
 	for _, text := range specs {
-		if unconsumed.MatchString(text) {
-			immediate.specs = append(immediate.specs, text)
+		if immediate.MatchString(text) {
+			binding.specs = append(binding.specs, text)
 		} else {
 			waiting.specs = append(waiting.specs, text)
 		}
 	}
-	if len(immediate.specs) > 0 {
-		if err := bindAtOnce(waiting.sources, immediate.sources); err != nil {
+	if len(binding.specs) > 0 {
+		if err := bindAtOnce(waiting.sources, binding.sources); err != nil {
 			return nil, fmt.Errorf("make the files for a StorageClass that binds at once: %w", err)
 		}
 	}
-	return slices.DeleteFunc([]pass{waiting, immediate}, func(p pass) bool { return len(p.specs) == 0 }), nil
+	return slices.DeleteFunc([]pass{waiting, binding}, func(p pass) bool { return len(p.specs) == 0 }), nil
 }
 
-// bindAtOnce copies the suite's files, but for the binding mode of the StorageClass. The suite
+// bindAtOnce copies the suite's files, but for the lines that are replaced. The suite
 // looks for the files that the driver's names in the folder it is given.
 func bindAtOnce(from, to string) error {
 	paths, err := filepath.Glob(filepath.Join(from, "*.yaml"))
@@ -49,20 +57,24 @@ func bindAtOnce(from, to string) error {
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
 	}
-	waits, binds := []byte("volumeBindingMode: WaitForFirstConsumer"), []byte("volumeBindingMode: Immediate")
-	found := 0
+	found := make([]int, len(replaced))
 	for _, path := range paths {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		found += bytes.Count(data, waits)
-		if err := os.WriteFile(filepath.Join(to, filepath.Base(path)), bytes.ReplaceAll(data, waits, binds), 0o644); err != nil {
+		for i, r := range replaced {
+			found[i] += bytes.Count(data, []byte(r.line))
+			data = bytes.ReplaceAll(data, []byte(r.line), []byte(r.by))
+		}
+		if err := os.WriteFile(filepath.Join(to, filepath.Base(path)), data, 0o644); err != nil {
 			return err
 		}
 	}
-	if found != 1 {
-		return fmt.Errorf("%d classes in %s wait for the first consumer, not one", found, from)
+	for i, r := range replaced {
+		if found[i] != 1 {
+			return fmt.Errorf("the files in %s have the line %q %d times, not once", from, r.line, found[i])
+		}
 	}
 	return nil
 }

@@ -25,7 +25,9 @@ const (
 	stressBlock  = driver + "[Testpattern: Dynamic PV (block volmode)] " + stress
 	stressNTFS   = driver + "[Testpattern: Dynamic PV (ntfs)] [Feature:Windows] " + stress
 	modify       = driver + "[Testpattern: Dynamic PV (default fs)] volume-modify [FeatureGate:VolumeAttributesClass] [Feature:VolumeAttributesClass] should create a volume with VAC"
-	waits, binds = "WaitForFirstConsumer", "Immediate"
+	ephemeral    = driver + "[Testpattern: Generic Ephemeral-volume (default fs) (immediate-binding)] ephemeral should create read/write inline ephemeral volume"
+	lateBinding  = driver + "[Testpattern: Generic Ephemeral-volume (default fs) (late-binding)] ephemeral should create read/write inline ephemeral volume"
+	waits, binds = "WaitForFirstConsumer, with topology", "Immediate"
 )
 
 // fakeVariable makes the test's program that of the suite, or ginkgo's.
@@ -42,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 // fake lists the specs or, as ginkgo does, runs those that one of the expressions matches. What
-// they print is the binding mode of the StorageClass that they would have.
+// they print is the binding mode of the StorageClass that they would have, and whether the driver has topology keys.
 func fake(args []string) error {
 	var focus []string
 	var list, root string
@@ -65,10 +67,18 @@ func fake(args []string) error {
 		return err
 	}
 	_, mode, _ := strings.Cut(string(class), "volumeBindingMode: ")
+	mode = strings.TrimSpace(mode)
+	of, err := os.ReadFile(filepath.Join(root, "driver.yaml"))
+	if err != nil {
+		return err
+	}
+	if strings.Contains(string(of), "TopologyKeys") {
+		mode += ", with topology"
+	}
 	var reports []types.SpecReport
 	var lines []byte
-	for _, text := range []string{populator, noPopulator, clone, stressFiles, stressBlock, stressNTFS, modify} {
-		report := types.SpecReport{LeafNodeType: types.NodeTypeIt, LeafNodeText: text, State: types.SpecStatePassed, CapturedStdOutErr: strings.TrimSpace(mode)}
+	for _, text := range []string{populator, noPopulator, clone, stressFiles, stressBlock, stressNTFS, modify, ephemeral, lateBinding} {
+		report := types.SpecReport{LeafNodeType: types.NodeTypeIt, LeafNodeText: text, State: types.SpecStatePassed, CapturedStdOutErr: mode}
 		reports = append(reports, report)
 		if regexp.MustCompile(strings.Join(focus, "|")).MatchString("the suite " + text) {
 			line, err := json.Marshal(report)
@@ -123,7 +133,7 @@ func TestEachSpecHasItsStorageClass(t *testing.T) {
 	for focus, want := range map[string]map[string]string{
 		"": {
 			noPopulator: waits, clone: waits, stressNTFS: waits, modify: waits,
-			stressFiles: binds, stressBlock: binds,
+			stressFiles: binds, stressBlock: binds, ephemeral: binds, lateBinding: waits,
 		},
 		"pvc data source": {clone: waits},
 		"block volmode.*different volumeAttributesClass": {stressBlock: binds},
@@ -164,8 +174,9 @@ func TestNoPassBeginsAfterAnInterrupt(t *testing.T) {
 	}
 }
 
-func TestThereIsOneBindingModeToReplace(t *testing.T) {
-	for _, class := range []string{"kind: StorageClass\n", "volumeBindingMode: WaitForFirstConsumer\n---\nvolumeBindingMode: WaitForFirstConsumer\n"} {
+func TestEachLineIsReplacedOnce(t *testing.T) {
+	class, keys := "volumeBindingMode: WaitForFirstConsumer\n", "  TopologyKeys: [zfs-csi.github.io/node]\n"
+	for _, class := range []string{class, keys, class + class + keys, class + keys + keys} {
 		from := t.TempDir()
 		if err := os.WriteFile(filepath.Join(from, "storageclass.yaml"), []byte(class), 0o600); err != nil {
 			t.Fatal(err)
