@@ -165,6 +165,12 @@ func (r Result) refusal(c Command) error {
 	return fmt.Errorf("%s: %w: %w", c, r.Errno, known)
 }
 
+// refusedByKernel tells whether an error is that of a call which the kernel refused: the command it stands for says why in words.
+func refusedByKernel(err error) bool {
+	var errno unix.Errno
+	return errors.As(err, &errno)
+}
+
 // uninterrupted makes a system call in which no signal for this process is handled, as Go's own are now and then.
 func uninterrupted(call func() unix.Errno) unix.Errno {
 	runtime.LockOSThread()

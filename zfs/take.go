@@ -249,15 +249,14 @@ func (l *Local) snapshots(ctx context.Context, properties []string, names ...str
 	for _, name := range names {
 		asked = append(asked, name[:strings.IndexByte(name, '@')]) // Of what is not there its dataset is named.
 	}
-	if pairs, ok := callProperties(properties); ok {
-		c.Call = snapshotCall(names, pairs)
-		r, err := l.runner.Run(context.WithoutCancel(ctx), c)
-		if err != nil || r.Errno == 0 {
-			return cmp.Or(err, r.fault(c, asked...))
-		}
+	pairs, _ := callProperties(properties) // Those of users are known, all of them.
+	c.Call = snapshotCall(names, pairs)
+	err := l.carryOut(context.WithoutCancel(ctx), c, asked...)
+	if refusedByKernel(err) {
 		c.Call = nil
+		err = l.carryOut(context.WithoutCancel(ctx), c, asked...)
 	}
-	return l.carryOut(context.WithoutCancel(ctx), c, asked...)
+	return err
 }
 
 // sameIDs tells whether two lists name the same volumes.

@@ -42,7 +42,7 @@ func (l *Local) make(ctx context.Context, d Dataset, c Command) error {
 			if left = l.takeBack(context.WithoutCancel(ctx), d); left != nil {
 				return errors.New(err.Error() + "; and what was made of it is left") // Not to be tried again.
 			}
-			if refused := unix.Errno(0); c.Call == nil || !errors.As(err, &refused) {
+			if c.Call == nil || !refusedByKernel(err) {
 				return err
 			}
 			c.Call = nil
