@@ -7,6 +7,8 @@ for unit in containerd kubelet; do
 	cp "/run/systemd/transient/$unit.service" "/run/$unit.service"
 done
 systemctl stop kubelet containerd
+# A unit of which processes are left, as containerd's shims, would keep its file, which comes before that in /etc.
+rm -f /run/systemd/transient/kubelet.service /run/systemd/transient/containerd.service
 
 cat >/run/like-kind <<'END'
 set -eu
@@ -38,4 +40,7 @@ for unit in containerd kubelet; do
 done
 systemctl daemon-reload
 systemctl start containerd kubelet
+for unit in containerd kubelet; do
+	[ "$(readlink "/proc/$(systemctl show --property=MainPID --value $unit)/ns/mnt")" = "$(readlink "$namespace")" ]
+done
 echo "the node is like one of kind's"
