@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,6 +26,9 @@ type serving struct {
 	dir    string
 	cmd    *exec.Cmd
 	log    string
+	// known is what was read of the log, so far.
+	known []ran
+	read  int64
 }
 
 // serve starts the driver's binary on a parent, which it makes.
@@ -88,23 +92,30 @@ func (r ran) String() string {
 // process tells whether a process was started for it.
 func (r ran) process() bool { return r.Message == "command" }
 
-// commands returns what the driver has run to its end, in order.
+// commands returns what the driver has run to its end, in order. It reads what has come to the log since the last time.
 func (s *serving) commands() ([]ran, error) {
 	f, err := os.Open(s.log)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	var out []ran
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 16<<20)
-	for lines.Scan() {
+	if _, err := f.Seek(s.read, io.SeekStart); err != nil {
+		return nil, err
+	}
+	for lines := bufio.NewReader(f); ; {
+		line, err := lines.ReadBytes('\n')
+		if errors.Is(err, io.EOF) { // The rest of a line is still to come.
+			return s.known, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.read += int64(len(line))
 		var r ran
-		if err := json.Unmarshal(lines.Bytes(), &r); err == nil && (r.process() || r.Message == "call") {
-			out = append(out, r)
+		if err := json.Unmarshal(line, &r); err == nil && (r.process() || r.Message == "call") {
+			s.known = append(s.known, r)
 		}
 	}
-	return out, lines.Err()
 }
 
 // last returns the arguments of the last command that began like that.
