@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// The two parts of deleteProgram.
+// The two parts of the program that deletes; the first's beginning says how. Volumes and tombstones need no more than that.
 var (
 	//go:embed delete.lua
 	volumesProgram string
@@ -20,10 +20,7 @@ var (
 	snapshotsProgram string
 )
 
-// deleteProgram deletes volumes and snapshots; its beginning says how.
-var deleteProgram = volumesProgram + snapshotsProgram
-
-// deletion is the result of deleteProgram.
+// deletion is the result of the program.
 type deletion struct {
 	// Status is "deleted", "absent", "found" (Sources), "buried" (Dataset is a tombstone now), or why nothing was
 	// deleted: "unmarked" (the parent in Dataset), "foreign" (What, which is Dataset), "dependent"
@@ -212,7 +209,7 @@ func (l *Local) unmarked(ctx context.Context, parent string) error {
 	return err
 }
 
-// program runs deleteProgram for the parents in one pool.
+// program runs the program for the parents in one pool.
 func (l *Local) program(ctx context.Context, pool, what, name, detail string) (deletion, error) {
 	args := []string{l.driver, what, name, detail}
 	for _, p := range l.parents {
@@ -220,8 +217,12 @@ func (l *Local) program(ctx context.Context, pool, what, name, detail string) (d
 			args = append(args, p.name)
 		}
 	}
+	text := "local argv = " + luaList(args...) + "\n" + volumesProgram // The kernel compiles it each time.
+	if what != "volume" && what != "tombstone" {
+		text += snapshotsProgram
+	}
 	var d deletion
-	err := l.execute(ctx, pool, what == "orphans", "local argv = "+luaList(args...)+"\n"+deleteProgram, &d)
+	err := l.execute(ctx, pool, what == "orphans", text, &d)
 	return d, err
 }
 

@@ -52,29 +52,37 @@ for _, parent in ipairs(parents) do
   end
 end
 
--- obstacle returns why a dataset cannot be deleted, or nil. It changes nothing.
-local function obstacle(dataset, snapshots, looked)
-  local tombstone = own(dataset, "zfs-csi:deleted") ~= nil
+-- snapshotsOf returns the snapshots of a dataset, each with its clones and whether it is live: what is asked once need
+-- not be asked again, and each question has its price.
+local function snapshotsOf(dataset)
+  local found = {}
+  for _, snapshot in ipairs(all(zfs.list.snapshots(dataset))) do
+    found[#found + 1] = {name = snapshot, live = live(snapshot), clones = all(zfs.list.clones(snapshot))}
+  end
+  return found
+end
+
+-- obstacle returns why a dataset, or a tombstone, cannot be deleted, or nil. It changes nothing.
+local function obstacle(dataset, tombstone, snapshots, looked)
   local child = first(zfs.list.children(dataset))
   if child ~= nil then
     return {status = "dependent", dataset = dataset, what = child}
   end
   for _, snapshot in ipairs(snapshots) do
-    if zfs.get_prop(snapshot, "userrefs") > 0 then
-      return {status = "held", dataset = dataset, what = snapshot}
+    if zfs.get_prop(snapshot.name, "userrefs") > 0 then
+      return {status = "held", dataset = dataset, what = snapshot.name}
     end
-    local clones = all(zfs.list.clones(snapshot))
-    for _, clone in ipairs(clones) do
+    for _, clone in ipairs(snapshot.clones) do
       -- A tombstone stays for a live snapshot, of which a volume is perhaps being made.
-      if own(clone, "zfs-csi:volume") == nil and not (tombstone and live(snapshot)) then
+      if own(clone, "zfs-csi:volume") == nil and not (tombstone and snapshot.live) then
         return {status = "dependent", dataset = dataset, what = clone}
       end
     end
-    if #clones > 0 and not live(snapshot) and zfs.check.promote(clones[1]) == EBUSY then
+    if #snapshot.clones > 0 and not snapshot.live and zfs.check.promote(snapshot.clones[1]) == EBUSY then
       return {status = "busy", dataset = dataset}
     end
     -- One that is being sent, or looked into below .zfs, cannot be destroyed.
-    if #clones == 0 and not live(snapshot) and zfs.check.destroy(snapshot) ~= 0 then
+    if #snapshot.clones == 0 and not snapshot.live and zfs.check.destroy(snapshot.name) ~= 0 then
       return {status = "busy", dataset = dataset}
     end
   end
@@ -91,22 +99,23 @@ local function obstacle(dataset, snapshots, looked)
   return nil
 end
 
--- newest returns a clone of the newest snapshot that has one. The order in which
--- snapshots are listed says nothing of their age.
-local function newest(dataset)
+-- newest returns a clone of the newest of the snapshots that has one, or nil. The order in which they are
+-- listed says nothing of their age, which is asked where there are several.
+local function newest(snapshots)
   local clone, txg = nil, -1
-  for snapshot in zfs.list.snapshots(dataset) do
-    local created = zfs.get_prop(snapshot, "createtxg")
-    local c = first(zfs.list.clones(snapshot))
-    if c ~= nil and created > txg then
-      clone, txg = c, created
+  for _, snapshot in ipairs(snapshots) do
+    if #snapshot.clones > 0 then
+      local created = #snapshots > 1 and zfs.get_prop(snapshot.name, "createtxg") or 0
+      if created > txg then
+        clone, txg = snapshot.clones[1], created
+      end
     end
   end
   return clone
 end
 
--- replace hands a dataset's snapshots to its clones and destroys it.
-local function replace(dataset)
+-- replace hands a dataset's snapshots, all of which have clones, to those and destroys it.
+local function replace(dataset, snapshots)
   -- Promotion hands a clone all snapshots up to its origin, so one is enough, but for
   -- snapshots of the same transaction group, whose order createtxg does not tell.
   local promoted = {}
@@ -115,7 +124,7 @@ local function replace(dataset)
       zfs.sync.promote(dataset)
     end
   end
-  local clone = newest(dataset)
+  local clone = newest(snapshots)
   while clone ~= nil do
     local errno, conflicts = zfs.sync.promote(clone)
     if errno ~= 0 then
@@ -130,7 +139,7 @@ local function replace(dataset)
       return {status = "failed", dataset = clone, errno = errno}
     end
     promoted[#promoted + 1] = clone
-    clone = newest(dataset)
+    clone = #snapshots > 1 and newest(snapshotsOf(dataset)) or nil
   end
 
   local origin = zfs.get_prop(dataset, "origin")
@@ -156,27 +165,29 @@ end
 
 -- remove deletes a dataset, or makes a tombstone of it: what holds a caller's snapshot stays
 -- until the last of those goes, since promotion would take them away from under their names.
-local function remove(dataset, looked)
-  local snapshots = all(zfs.list.snapshots(dataset))
-  local refused = obstacle(dataset, snapshots, looked)
+local function remove(dataset, tombstone, looked)
+  local snapshots = snapshotsOf(dataset)
+  local refused = obstacle(dataset, tombstone, snapshots, looked)
   if refused ~= nil then
     return refused
   end
   -- Snapshots that nothing was cloned from go with their volume. They must go first:
   -- promotion would carry them over, and fails where the clone has one of the same name.
-  local keep = false
+  local keep, cloned = false, {}
   for _, snapshot in ipairs(snapshots) do
-    if live(snapshot) then
+    if snapshot.live then
       keep = true
-    elseif first(zfs.list.clones(snapshot)) == nil then
-      local errno = zfs.sync.destroy(snapshot)
+    elseif #snapshot.clones > 0 then
+      cloned[#cloned + 1] = snapshot
+    else
+      local errno = zfs.sync.destroy(snapshot.name)
       if errno ~= 0 then
-        return {status = "failed", dataset = snapshot, errno = errno}
+        return {status = "failed", dataset = snapshot.name, errno = errno}
       end
     end
   end
   if not keep then
-    return replace(dataset)
+    return replace(dataset, cloned)
   end
   local errno = zfs.sync.set_prop(dataset, "zfs-csi:deleted", "yes")
   if errno ~= 0 then
@@ -220,7 +231,7 @@ local function volume(id, looked)
       if own(dataset, "zfs-csi:deleted") ~= nil then
         return {status = "buried", dataset = dataset}
       end
-      local result = remove(dataset, looked)
+      local result = remove(dataset, false, looked)
       if result.status == "deleted" or result.status == "buried" then
         -- Should this fail, the sweep of the next process finds it.
         discard(id)
@@ -235,5 +246,11 @@ local function tombstone(dataset)
   if not zfs.exists(dataset) or own(dataset, "zfs-csi:deleted") == nil then
     return {status = "absent"}
   end
-  return remove(dataset, true)
+  return remove(dataset, true, true)
+end
+
+if what == "volume" then
+  return volume(name, detail == "looked")
+elseif what == "tombstone" then
+  return tombstone(name)
 end

@@ -1,4 +1,4 @@
--- The second part of the program that begins in delete.lua: snapshots, and what is done.
+-- The second part of the program that begins in delete.lua, for all but volumes and tombstones: snapshots.
 
 -- datasets returns where the sources of the snapshots are, by the text that all of them carry (see source in snapshot.go).
 local function datasets(text)
@@ -119,7 +119,7 @@ local function snapshots()
   local left = {}
   for _, m in ipairs(members) do
     if own(m.dataset, "zfs-csi:deleted") ~= nil then
-      local status = remove(m.dataset, true).status
+      local status = remove(m.dataset, true, true).status
       if status ~= "deleted" and status ~= "buried" then
         left[#left + 1] = m.dataset
       end
@@ -141,11 +141,7 @@ local function found()
   return {status = #texts > 0 and "found" or "absent", sources = texts}
 end
 
-if what == "volume" then
-  return volume(name, detail == "looked")
-elseif what == "tombstone" then
-  return tombstone(name)
-elseif what == "orphans" then
+if what == "orphans" then
   return found()
 end
 return snapshots()

@@ -52,7 +52,32 @@ func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error
 	if err != nil {
 		return nil, fmt.Errorf("take snapshot %s: %w", leaf, err)
 	}
+	if fresh := l.fresh(ctx, volumes, leaf); fresh != nil {
+		return fresh, nil
+	}
 	return l.whole(ctx, spec, leaf, sources)
+}
+
+// fresh returns the snapshots that were just taken, nil unless all are where they were taken, which is no
+// reason to look anywhere else.
+func (l *Local) fresh(ctx context.Context, volumes []*Volume, leaf string) []*Snapshot {
+	var names []string
+	for _, v := range volumes {
+		names = append(names, v.Dataset.name+"@"+leaf)
+	}
+	rows, err := l.stats(ctx, volumes[0].Dataset.Pool(), names)
+	if err != nil {
+		return nil
+	}
+	var out []*Snapshot
+	for i, v := range volumes {
+		s, err := decodeSnapshot(v.Parent, v.Dataset, leaf, rows[names[i]])
+		if err != nil || s == nil {
+			return nil
+		}
+		out = append(out, s)
+	}
+	return out
 }
 
 // whole returns the live snapshots of that name of all the sources.
