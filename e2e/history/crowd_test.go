@@ -54,6 +54,33 @@ func TestClientsOnPools(t *testing.T) {
 	newCrowd(t, newPools(t)).work(cmp.Or(*clientsFlag, 15*time.Second), 50, 30*time.Second)
 }
 
+// TestOrders holds the judge to histories of which it is known whether there is an order.
+func TestOrders(t *testing.T) {
+	volumes := func(a, b string) state {
+		return state{volumes: map[string]held{"a": {text: a}, "b": {source: "a", mode: copied, text: b}}}
+	}
+	copying := event{0, call{op: toCreate, volume: "b", source: "a", mode: copied, touches: 3}, answer{}, 1, 6}
+	absent := event{2, call{op: toGet, volume: "b", touches: 2}, answer{code: codes.NotFound}, 4, 5}
+	for name, c := range map[string]struct {
+		written time.Duration // from then on for a moment
+		copy    string
+		want    bool
+	}{
+		"a copy that is of before the write and is there after it": {2, "", true},
+		"a copy that is of after the write":                        {2, "new", true},
+		"a copy of what was overwritten before it was asked for":   {-1, "", false},
+		"a copy of what was not written yet":                       {7, "new", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write := event{1, call{op: toUse, volume: "a", text: "new", touches: 1}, answer{}, c.written, c.written + 1}
+			o := newOrders([]event{copying, write, absent}, volumes("new", c.copy))
+			if got := o.find(state{volumes: map[string]held{"a": {}}}, made{}); got != c.want {
+				t.Errorf("an order is found: %t, want %t", got, c.want)
+			}
+		})
+	}
+}
+
 // crowd is clients that work side by side. They do it in rounds: after each, when nobody works,
 // all that is there is looked at, and then there must be an order of the calls in which, made one
 // after the other, each has its answer and the last leaves what is there. Each call's
@@ -170,7 +197,7 @@ func (c *crowd) judge(before, now state) state {
 	place := made{}
 	for _, e := range events {
 		mark := "  "
-		if place[e.client]++; place[e.client] > o.longest[e.client] {
+		if place[e.client] += len(e.moments()); place[e.client] > o.longest[e.client] {
 			mark = "! "
 		}
 		lines = append(lines, mark+e.String())

@@ -8,9 +8,10 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// What clients ask for. That all is looked at stands at the end of a round.
+// What clients ask for, and what orders see besides (see newOrders). That all is looked at stands at the end of a round.
 const (
 	toCreate        = "create"
+	toRead          = "read the source of"
 	toDelete        = "delete"
 	toExpand        = "expand"
 	toModify        = "modify"
@@ -35,6 +36,8 @@ type call struct {
 	// text is what is written, or the value of the property that is changed.
 	text string
 	size int64
+	// client is who asked.
+	client int
 	// touches are the volumes and names it is about, see about.
 	touches uint64
 }
@@ -70,6 +73,8 @@ func (a answer) String() string {
 type state struct {
 	volumes map[string]held
 	entries map[string]entry
+	// read is what clients, by their numbers, have in hand of a source for a volume that is not there yet.
+	read map[int]held
 }
 
 // held is a volume.
@@ -117,8 +122,21 @@ func (s state) unnamed(name string) state {
 	return s
 }
 
+// reads returns the state after a client has read a source, or has made a volume of what it read.
+func (s state) reads(client int, h *held) state {
+	s.read = maps.Clone(s.read)
+	delete(s.read, client)
+	if h != nil {
+		if s.read == nil {
+			s.read = map[int]held{}
+		}
+		s.read[client] = *h
+	}
+	return s
+}
+
 func (s state) equal(t state) bool {
-	return maps.Equal(s.volumes, t.volumes) && maps.Equal(s.entries, t.entries)
+	return maps.Equal(s.volumes, t.volumes) && maps.Equal(s.entries, t.entries) && maps.Equal(s.read, t.read)
 }
 
 // mode is how a volume is made.
@@ -137,6 +155,11 @@ func (s state) step(c call) (answer, state) {
 	switch c.op {
 	case toCreate:
 		return s.create(c)
+	case toRead:
+		if source, there := s.source(c.source); there {
+			return ok, s.reads(c.client, &source)
+		}
+		return ok, s // A volume that is there answers without it.
 	case toDelete:
 		return ok, s.without(c.volume)
 	case toSnapshot, toSnapshotGroup:
@@ -167,23 +190,37 @@ func (s state) step(c call) (answer, state) {
 	return answer{size: v.size}, s
 }
 
-// create is what making a volume does. One that is there answers, whatever has become of its source.
+// create is what making a volume does. One that is there answers, whatever has become of its source. One that is made holds what the
+// client has read of that, or what is there now.
 func (s state) create(c call) (answer, state) {
+	source, read := s.read[c.client]
+	s = s.reads(c.client, nil)
 	if v, there := s.volumes[c.volume]; there {
 		if v.source == c.source && v.mode == c.mode && v.size >= c.size {
 			return answer{size: v.size}, s
 		}
 		return answer{code: codes.AlreadyExists}, s
 	}
+	if !read {
+		source, read = s.source(c.source)
+	}
 	v := held{source: c.source, mode: c.mode, size: c.size}
-	if source, there := s.volumes[c.source]; there {
+	switch {
+	case read:
 		v.size, v.text = source.size, source.text
-	} else if m, there := s.snapshot(c.source); there {
-		v.size, v.text = m.size, m.text
-	} else if c.source != "" {
+	case c.source != "":
 		return answer{code: codes.NotFound}, s
 	}
 	return answer{size: v.size}, s.with(c.volume, v)
+}
+
+// source returns what a volume or a snapshot holds.
+func (s state) source(id string) (held, bool) {
+	if v, there := s.volumes[id]; there {
+		return held{size: v.size, text: v.text}, true
+	}
+	m, there := s.snapshot(id)
+	return held{size: m.size, text: m.text}, there
 }
 
 // snapshot returns the snapshot of an ID.

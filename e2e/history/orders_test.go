@@ -54,9 +54,21 @@ func (m made) sum() (n int) {
 func newOrders(events []event, now state) *orders {
 	o := &orders{now: now, tried: map[made][]state{}}
 	for _, e := range events {
-		o.events[e.client] = append(o.events[e.client], e)
+		o.events[e.client] = append(o.events[e.client], e.moments()...)
 	}
 	return o
+}
+
+// moments returns the event, or what happens at two moments: a source is read at one, and what is made of it
+// is there from another one on. In between is, of copies, all the time that they take.
+func (e event) moments() []event {
+	e.asked.client = e.client
+	if e.asked.op != toCreate || e.asked.source == "" || e.got.code != codes.OK {
+		return []event{e}
+	}
+	read := e
+	read.asked.op, read.got = toRead, answer{}
+	return []event{read, e}
 }
 
 // find tells whether after the events m, which have led to the state s, there is an order of all others in
