@@ -94,7 +94,7 @@ test: check-fmt vet test-host test-zfs ## all tests, on real ZFS too
 
 .PHONY: test-host
 test-host: ## the tests that need no ZFS; the others are skipped
-	go test $(RACE) $(TESTFLAGS) $(PACKAGES)
+	go test $(RACE) $(TESTFLAGS) $(call longest-first,$(shell go list $(PACKAGES)))
 	$(AS_TOOL) go -C e2e/cluster test ./specs
 
 .PHONY: test-zfs
@@ -140,7 +140,7 @@ ROWS ?=
 BENCH = CGO_ENABLED=0 ZFS_CSI_DEADLINE=10000h $(MACHINE) run --
 
 .PHONY: bench
-bench: machine build bench-program ## the driver beside raw ZFS, on real ZFS (25 minutes): make bench SCALE=1000 TIMES=15 ROWS=clone
+bench: machine build bench-program ## the driver beside raw ZFS, on real ZFS (15 minutes): make bench SCALE=1000 TIMES=15 ROWS=clone
 	@ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi $(BENCH) $(MACHINE) exec bin/bench -scale=$(SCALE) -times=$(TIMES) -only='$(ROWS)' \
 		-revision='$(VERSION)' >bin/bench.json
 	@mkdir -p docs/bench && cp bin/bench.json docs/bench/bench.json

@@ -1,7 +1,10 @@
 package zfs_test
 
 import (
+	"maps"
 	"os/exec"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/zfs-csi/zfs-csi/zfs"
@@ -33,11 +36,16 @@ func TestPropertiesOfZFS(t *testing.T) {
 				break
 			}
 			setAll(t, dataset, set)
-			for name, want := range set {
-				got := zfstest.Run(t, "zfs", "get", "-Hp", "-o", "value", name, dataset)
+			names := slices.Collect(maps.Keys(set))
+			printed := strings.Split(zfstest.Run(t, "zfs", "get", "-Hp", "-o", "property,value", strings.Join(names, ","), dataset), "\n")
+			if len(printed) != len(set) {
+				t.Fatalf("of %v ZFS prints %q", names, printed)
+			}
+			for _, line := range printed {
+				name, got, _ := strings.Cut(line, "\t")
 				// Each version prints as "on" what it takes "on" for.
-				if got != want && (name != "xattr" || got != "on") {
-					t.Errorf("%s=%s is printed as %q", name, want, got)
+				if got != set[name] && (name != "xattr" || got != "on") {
+					t.Errorf("%s=%s is printed as %q", name, set[name], got)
 				}
 			}
 		}

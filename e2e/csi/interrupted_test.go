@@ -89,6 +89,7 @@ func TestInterrupted(t *testing.T) {
 	s := newStack(t)
 	a := s.create(dataset.request("a"))
 	s.writeIn(dataset, a, "text")
+	points := 0
 	for _, c := range []struct {
 		req *csi.CreateVolumeRequest
 		// before are the commands before which it dies, and what is then there to be mended.
@@ -100,7 +101,8 @@ func TestInterrupted(t *testing.T) {
 		}},
 	} {
 		for command, left := range c.before {
-			for _, repeated := range []bool{true, false} {
+			points++
+			for _, repeated := range repetitions(points, true) {
 				s.dieBefore(command, func() {
 					_, err := s.CreateVolume(s.ctx(), c.req)
 					if left != "" {
