@@ -58,8 +58,8 @@ func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error
 	return l.whole(ctx, spec, leaf, sources)
 }
 
-// fresh returns the snapshots that were just taken, nil unless all are where they were taken, which is no
-// reason to look anywhere else.
+// fresh returns the snapshots that were just taken. It looks for them only where they were taken, and returns nil when one of
+// them is not there.
 func (l *Local) fresh(ctx context.Context, volumes []*Volume, leaf string) []*Snapshot {
 	var names []string
 	for _, v := range volumes {
