@@ -227,7 +227,7 @@ check-fmt:
 	@unformatted="$$(gofmt -l cmd driver zfs e2e)"; \
 	[ -z "$$unformatted" ] || { echo "not formatted, run make fmt: $$unformatted" >&2; exit 1; }
 
-# It vets too, and what belongs to the cluster only here: there go vet has all of Kubernetes compiled.
+# It vets too, and what belongs to the cluster only here: for that go vet has Kubernetes' API and client compiled, which takes minutes from nothing.
 .PHONY: lint
 lint: $(LINT) ## golangci-lint, built once (some minutes) and kept in the cache folder
 	$(LINT) run ./...

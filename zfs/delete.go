@@ -20,7 +20,7 @@ var (
 	snapshotsProgram string
 )
 
-// deletion is the result of the program.
+// deletion is the result of that program.
 type deletion struct {
 	// Status is "deleted", "absent", "found" (Sources), "buried" (Dataset is a tombstone now), or why nothing was
 	// deleted: "unmarked" (the parent in Dataset), "foreign" (What, which is Dataset), "dependent"
@@ -209,7 +209,7 @@ func (l *Local) unmarked(ctx context.Context, parent string) error {
 	return err
 }
 
-// program runs the program for the parents in one pool.
+// program has a pool carry out what of the program it takes, for the parents in it.
 func (l *Local) program(ctx context.Context, pool, what, name, detail string) (deletion, error) {
 	args := []string{l.driver, what, name, detail}
 	for _, p := range l.parents {

@@ -101,7 +101,7 @@ func TestInterrupted(t *testing.T) {
 		}},
 	} {
 		for command, left := range c.before {
-			points++
+			points++ // The commands come in another order each time, so that each is repeated in some run and never in another.
 			for _, repeated := range repetitions(points, true) {
 				s.dieBefore(command, func() {
 					_, err := s.CreateVolume(s.ctx(), c.req)

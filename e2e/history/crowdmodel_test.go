@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// What clients ask for, and what orders see besides (see newOrders). That all is looked at stands at the end of a round.
+// What clients ask for, and what an order sees of that besides (see moments). That all is looked at stands at the end of a round.
 const (
 	toCreate        = "create"
 	toRead          = "read the source of"
@@ -36,7 +36,7 @@ type call struct {
 	// text is what is written, or the value of the property that is changed.
 	text string
 	size int64
-	// client is who asked.
+	// client is who asked, where calls are put in order.
 	client int
 	// touches are the volumes and names it is about, see about.
 	touches uint64
