@@ -105,10 +105,10 @@ func TestRegistrationRefusedOnce(t *testing.T) {
 
 func TestRegistrationSocketRemoved(t *testing.T) {
 	for name, remove := range map[string]func(*registering) error{
+		// Each in one step, lest the driver makes its socket anew in between.
 		"the socket": func(s *registering) error { return os.Remove(s.socket) },
-		"the folder": func(s *registering) error { return os.RemoveAll(s.dir) },
+		"the folder": func(s *registering) error { return os.Rename(s.dir, s.dir+".gone") },
 		"for a folder's while": func(s *registering) error {
-			// In one step, lest the driver makes its socket anew in between.
 			folder := s.dir + ".folder"
 			return errors.Join(os.Mkdir(folder, 0o700), unix.Renameat2(unix.AT_FDCWD, folder, unix.AT_FDCWD, s.socket, unix.RENAME_EXCHANGE), os.Remove(folder))
 		},
