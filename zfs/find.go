@@ -53,26 +53,75 @@ func getCommand(properties string, extra ...string) Command {
 	return Command{Name: "zfs", Args: append([]string{"get", "-Hp", "-o", "name,property,value,source", properties}, extra...)}
 }
 
-// parseGet parses what getCommand prints: a line a property, tabs between the
-// four fields. It returns the names in their order.
+// parseGet parses what getCommand prints. It returns the names in their order.
 func parseGet(out []byte) (rows map[string]row, order []string, err error) {
 	rows = map[string]row{}
-	if len(out) > 0 && !bytes.HasSuffix(out, []byte("\n")) {
-		return nil, nil, errors.New("output of zfs get ends inside a line")
-	}
-	for line := range strings.Lines(string(out)) {
-		fields := strings.Split(strings.TrimSuffix(line, "\n"), "\t")
-		if len(fields) != 4 {
-			return nil, nil, fmt.Errorf("line of zfs get has %d fields, not 4: %q", len(fields), line)
+	p := getParser{take: func(name string, r row) error {
+		rows[name], order = r, append(order, name)
+		return nil
+	}}
+	_, _ = p.Write(out) // What is wrong, end tells.
+	return rows, order, p.end()
+}
+
+// getParser parses what getCommand prints while it is written: a line a property, tabs between the four
+// fields, and the lines of each dataset or snapshot one after the other. It hands on what it keeps no longer.
+type getParser struct {
+	take func(name string, r row) error
+	// rest is the beginning of a line.
+	rest []byte
+	name string
+	row  row
+	err  error
+}
+
+// Write implements io.Writer. What is wrong is for end to tell: a command whose output ends early fails as well.
+func (p *getParser) Write(b []byte) (int, error) {
+	written := len(b)
+	for p.err == nil {
+		line, after, whole := bytes.Cut(b, []byte("\n"))
+		p.rest = append(p.rest, line...)
+		if !whole {
+			break
 		}
-		name := fields[0]
-		if rows[name] == nil {
-			rows[name] = row{}
-			order = append(order, name)
-		}
-		rows[name][fields[1]] = cell{fields[2], fields[3]}
+		p.err = p.line(string(p.rest))
+		p.rest, b = p.rest[:0], after
 	}
-	return rows, order, nil
+	return written, nil
+}
+
+func (p *getParser) line(line string) error {
+	fields := strings.Split(line, "\t")
+	if len(fields) != 4 {
+		return fmt.Errorf("line of zfs get has %d fields, not 4: %q", len(fields), line)
+	}
+	if fields[0] != p.name {
+		if err := p.handOn(); err != nil {
+			return err
+		}
+		p.name, p.row = fields[0], row{}
+	}
+	p.row[fields[1]] = cell{fields[2], fields[3]}
+	return nil
+}
+
+// handOn hands on what the lines before told.
+func (p *getParser) handOn() error {
+	if p.row == nil {
+		return nil
+	}
+	return p.take(p.name, p.row)
+}
+
+// end hands on the last one, and tells what was wrong.
+func (p *getParser) end() error {
+	switch {
+	case p.err != nil:
+		return p.err
+	case len(p.rest) > 0:
+		return errors.New("output of zfs get ends inside a line")
+	}
+	return p.handOn()
 }
 
 // findings are what one look at the parents and some volumes showed.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -67,6 +68,23 @@ func checkVolumes(t *testing.T, out string) {
 	}
 	if _, _, err := parseGet([]byte(out[:len(out)-3])); err == nil {
 		t.Error("an output cut short was parsed")
+	}
+
+	inPieces := map[string]row{}
+	p := getParser{take: func(name string, r row) error {
+		if inPieces[name] != nil {
+			t.Errorf("%s is handed on twice", name)
+		}
+		inPieces[name] = r
+		return nil
+	}}
+	for i := range len(out) {
+		if _, err := p.Write([]byte{out[i]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.end(); err != nil || !reflect.DeepEqual(inPieces, rows) {
+		t.Errorf("parsed byte by byte as %v, %v, want %v", inPieces, err, rows)
 	}
 }
 

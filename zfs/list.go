@@ -13,38 +13,48 @@ func (l *Local) List(ctx context.Context) ([]*Volume, error) {
 	if _, err := l.Check(ctx); err != nil {
 		return nil, err
 	}
-	c := getCommand(strings.Join(asked, ","), append([]string{"-d", "1", "-t", "filesystem,volume"}, names(l.parents)...)...)
-	out, err := l.run(ctx, c, names(l.parents)...)
-	if err != nil {
-		return nil, fmt.Errorf("list volumes: %w", err)
-	}
-	rows, order, err := parseGet(out)
-	if err != nil {
-		return nil, fmt.Errorf("list volumes: %w", err)
-	}
 	var volumes []*Volume
-	for _, name := range order {
-		d, err := ParseDataset(name)
-		if err != nil || !slices.Contains(l.parents, d.parent()) {
-			continue
-		}
+	err := l.each(ctx, []string{"-d", "1", "-t", "filesystem,volume"}, func(d Dataset, _ string, r row) error {
 		id, err := ParseVolumeID(d.Leaf())
 		if err != nil {
-			continue // Not a name this driver gives; an unfinished copy, for one.
+			return nil //nolint:nilerr // Not a name this driver gives; an unfinished copy, for one.
 		}
-		if rows[name].local(propDeleted) != "" {
-			continue
+		if r.local(propDeleted) != "" {
+			return nil
 		}
-		switch v, err := decode(d.parent(), id, rows[name]); {
-		case errors.Is(err, ErrNotOurs):
-		case err != nil:
-			return nil, err
-		default:
+		v, err := decode(d.parent(), id, r)
+		if err == nil {
 			volumes = append(volumes, v)
 		}
+		if errors.Is(err, ErrNotOurs) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list volumes: %w", err)
 	}
 	slices.SortFunc(volumes, func(a, b *Volume) int { return strings.Compare(a.ID.id, b.ID.id) })
 	return volumes, nil
+}
+
+// each hands on, as `zfs get` tells of them, the datasets right below the parents and the snapshots of those, with what
+// comes after the @; which of them, extra arguments say. Of thousands no more is held than what take keeps.
+func (l *Local) each(ctx context.Context, extra []string, take func(d Dataset, leaf string, r row) error) error {
+	p := getParser{take: func(name string, r row) error {
+		dataset, leaf, _ := strings.Cut(name, "@")
+		d, err := ParseDataset(dataset)
+		if err != nil || !slices.Contains(l.parents, d.parent()) {
+			return nil //nolint:nilerr // Not a name this driver gives.
+		}
+		return take(d, leaf, r)
+	}}
+	c := getCommand(strings.Join(asked, ","), append(extra, names(l.parents)...)...)
+	c.Stdout = &p
+	if _, err := l.run(ctx, c, names(l.parents)...); err != nil {
+		return err
+	}
+	return p.end()
 }
 
 func names(datasets []Dataset) []string {

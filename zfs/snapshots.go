@@ -134,29 +134,19 @@ func (l *Local) ListSnapshots(ctx context.Context) ([]*Snapshot, error) {
 	if _, err := l.Check(ctx); err != nil {
 		return nil, err
 	}
-	c := getCommand(strings.Join(asked, ","), append([]string{"-d", "2", "-t", "snapshot"}, names(l.parents)...)...)
-	out, err := l.run(ctx, c, names(l.parents)...)
-	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
-	}
-	rows, order, err := parseGet(out)
-	if err != nil {
-		return nil, fmt.Errorf("list snapshots: %w", err)
-	}
 	var snapshots []*Snapshot
-	for _, name := range order {
-		dataset, leaf, _ := strings.Cut(name, "@")
-		d, err := ParseDataset(dataset)
-		if err != nil || !slices.Contains(l.parents, d.parent()) {
-			continue
-		}
-		s, err := decodeSnapshot(d.parent(), d, leaf, rows[name])
+	err := l.each(ctx, []string{"-d", "2", "-t", "snapshot"}, func(d Dataset, leaf string, r row) error {
+		s, err := decodeSnapshot(d.parent(), d, leaf, r)
 		if err != nil {
 			l.log.WarnContext(ctx, "a snapshot is left out of the list", "error", err)
 		}
 		if s != nil {
 			snapshots = append(snapshots, s)
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list snapshots: %w", err)
 	}
 	slices.SortFunc(snapshots, func(a, b *Snapshot) int { return strings.Compare(a.ID.String(), b.ID.String()) })
 	return snapshots, nil
