@@ -9,10 +9,15 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	poolSize = 64 << 30
+	// perVolume is what a volume and its snapshot in the full parent take of the folder for the pool's file, which
+	// gives nothing back, and besides what all else takes.
+	perVolume, besides = 512 << 10, 256 << 20
 	// quietTime is how long the driver is to have done nothing before a call is measured, and
 	// markTime the same after a clone, whose snapshot it marks a while later.
 	quietTime = 250 * time.Millisecond
@@ -43,6 +48,9 @@ func measure(ctx context.Context, o options) (f Figures, err error) {
 	dir, token := os.Getenv("ZFS_CSI_TEST_DIR"), os.Getenv("ZFS_CSI_TEST_TOKEN")
 	if b.binary == "" || dir == "" || token == "" {
 		return f, errors.New("ZFS_CSI_BINARY, ZFS_CSI_TEST_DIR or ZFS_CSI_TEST_TOKEN is not set; run make bench, which sets them")
+	}
+	if err := room(dir, int64(o.scale)*perVolume+besides); err != nil {
+		return f, err
 	}
 	if b.dir, err = os.MkdirTemp(dir, "bench-"); err != nil {
 		return f, err
@@ -76,6 +84,19 @@ func measure(ctx context.Context, o options) (f Figures, err error) {
 		}
 	}
 	return f, nil
+}
+
+// room makes sure that a folder has so many bytes free: a pool whose file finds no more is suspended, and all that use it hang.
+func room(dir string, need int64) error {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return fmt.Errorf("statfs %s: %w", dir, err)
+	}
+	if free := int64(s.Bavail) * s.Bsize; free < need {
+		return fmt.Errorf("the pool's file in %s may need %d MiB, and %d MiB are free; in the machine it is in memory, "+
+			"of which ZFS_CSI_MACHINE_MEMORY=6144 gives it twice as much", dir, need>>20, free>>20)
+	}
+	return nil
 }
 
 // inTurn measures groups in several passes, each with the groups in another order: who comes first

@@ -51,3 +51,13 @@ func TestReports(t *testing.T) {
 		}
 	}
 }
+
+func TestRoom(t *testing.T) {
+	dir := t.TempDir()
+	if err := room(dir, 1); err != nil {
+		t.Error(err)
+	}
+	if err := room(dir, 1<<60); err == nil || !strings.Contains(err.Error(), "ZFS_CSI_MACHINE_MEMORY") {
+		t.Errorf("room for 2^60 bytes: %v", err)
+	}
+}
