@@ -20,7 +20,7 @@ const (
 	// propFor holds, on a snapshot that was taken for a volume to be made of it, that
 	// volume's ID.
 	propFor = "zfs-csi:for"
-	// propSnapshot marks a caller's snapshot, and the parent's snapshot that stands for its name,
+	// propSnapshot marks a caller's snapshot, and the entry that stands for its name (see entry.go),
 	// and holds the caller's name of it; propSources tells what they are of, see source.
 	propSnapshot = "zfs-csi:snapshot"
 	propSources  = "zfs-csi:sources"

@@ -211,7 +211,7 @@ func (l *Local) unmarked(ctx context.Context, parent string) error {
 
 // program has a pool carry out what of the program it takes, for the parents in it.
 func (l *Local) program(ctx context.Context, pool, what, name, detail string) (deletion, error) {
-	args := []string{l.driver, what, name, detail}
+	args := []string{l.driver, what, name, detail, partOf(name)}
 	for _, p := range l.parents {
 		if p.Pool() == pool {
 			args = append(args, p.name)

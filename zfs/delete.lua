@@ -4,13 +4,13 @@
 --
 -- Arguments, in argv: the driver's name; "volume", "snapshot", "group", "orphaned snapshot", "orphaned group", "orphans" (which
 -- deletes nothing) or "tombstone"; the ID of the volume, the name of the snapshots or the dataset of the tombstone; for a volume "looked" when the
--- caller has seen that nobody uses it, for a snapshot the ID of its volume, for orphans that or "-"; and the
--- possible parents in this pool.
+-- caller has seen that nobody uses it, for a snapshot the ID of its volume, for orphans that or "-"; where below a parent the
+-- entry of a snapshot of that name can be (see entry.go); and the possible parents in this pool.
 -- Result: {status=..., dataset=..., ...}; the statuses are those of deletion in delete.go.
 
-local driver, what, name, detail = argv[1], argv[2], argv[3], argv[4]
+local driver, what, name, detail, part = argv[1], argv[2], argv[3], argv[4], argv[5]
 local parents = {}
-for i = 5, #argv do
+for i = 6, #argv do
   parents[#parents + 1] = argv[i]
 end
 

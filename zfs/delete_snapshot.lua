@@ -16,15 +16,31 @@ local function datasets(text)
   return found
 end
 
--- entry returns the parent's snapshot that stands for the name, and what it carries.
+-- entry returns the snapshot that stands for the name, and what it carries.
 local function entry()
   for _, parent in ipairs(parents) do
-    local index = parent .. "@" .. name
-    if zfs.exists(index) and own(index, "zfs-csi:snapshot") ~= nil then
-      return index, own(index, "zfs-csi:sources") or ""
+    for _, dataset in ipairs({parent, parent .. "/" .. part}) do
+      local index = dataset .. "@" .. name
+      if zfs.exists(index) and own(index, "zfs-csi:snapshot") ~= nil then
+        return index, own(index, "zfs-csi:sources") or ""
+      end
     end
   end
   return nil, ""
+end
+
+-- clear removes what was there for an entry that is gone, if it was the last of its kind there: a part, and their folder.
+local function clear(index)
+  for _, parent in ipairs(parents) do
+    local dataset = parent .. "/" .. part
+    if index == dataset .. "@" .. name and first(zfs.list.snapshots(dataset)) == nil then
+      zfs.sync.destroy(dataset)
+      local folder = string.match(dataset, "^(.*)/")
+      if first(zfs.list.children(folder)) == nil then
+        zfs.sync.destroy(folder)
+      end
+    end
+  end
 end
 
 -- orphans returns where snapshots of the name are that no entry tells of, since somebody has removed it: those of a
@@ -114,6 +130,7 @@ local function snapshots()
   for _, m in ipairs(members) do
     zfs.sync.destroy({m.dataset .. "@" .. name, defer = true})
   end
+  clear(index)
   -- A tombstone goes with the last snapshot that it was kept for. One that cannot yet is left
   -- to the caller.
   local left = {}

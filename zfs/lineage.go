@@ -70,6 +70,7 @@ func Lineage(ctx context.Context, run Runner, parent Dataset) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lineage of %s: %w", parent, err)
 	}
+	order = slices.DeleteFunc(order, func(name string) bool { return isPart(parent, name) })
 	nodes := map[string]*Node{}
 	for _, name := range order {
 		if nodes[name], err = newNode(parent, name, rows[name]); err != nil {

@@ -48,6 +48,9 @@ type Local struct {
 	// statsOf holds one entry for each look at a pool that is under way.
 	statsOf map[string]chan struct{}
 	marks   marks
+	entries entryCounts
+	// entriesOfParent is another number than that of the constant in tests.
+	entriesOfParent int64
 	// progress is how often a copy tells how far it is.
 	progress time.Duration
 
@@ -92,8 +95,11 @@ func NewLocal(c LocalConfig) (*Local, error) {
 		devices:  newDevices(c.DeviceDir),
 		looks:    make(chan struct{}, maxLooks),
 		statsOf:  map[string]chan struct{}{},
+		entries:  newEntryCounts(c.Parents),
 		progress: c.Progress,
 		nonce:    hex.EncodeToString(nonce),
+
+		entriesOfParent: entriesOfParent,
 	}
 	for _, pool := range l.pools() {
 		l.statsOf[pool] = make(chan struct{}, maxStats)

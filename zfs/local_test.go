@@ -20,6 +20,7 @@ func newBackend(t *testing.T, pools int) *zfstest.Backend {
 		if err != nil {
 			t.Fatal(err)
 		}
+		zfs.SetEntriesOfParent(l, 1) // So that there are entries of both kinds.
 		return l
 	})
 }

@@ -39,6 +39,18 @@ func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()
 		return fmt.Errorf("sweep %s: %w", p, err)
 	}
 	var faults []error
+	var parts []Dataset
+	var entries int64
+	for _, name := range order {
+		switch d, err := ParseDataset(name); {
+		case err == nil && isPart(p, name):
+			parts = append(parts, d)
+		case strings.HasPrefix(name, p.name+"@"):
+			entries++
+		}
+	}
+	l.entries[p].Store(entries)
+	faults = append(faults, l.sweepParts(ctx, parts))
 	// A snapshot goes with its last clone, so the clones come first.
 	for _, name := range order {
 		if d, err := ParseDataset(name); err == nil && d.parent() == p {

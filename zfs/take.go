@@ -9,17 +9,11 @@ import (
 	"strings"
 )
 
-// A caller's snapshot is found by its name alone: beside the snapshots of the volumes, and in
-// the same command, one is taken of the parent, which is empty. It carries the same
-// properties, so that it tells which volumes the name is of, and ZFS itself lets no name
-// be given twice.
-
 // Take implements Store.
 func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error) {
 	leaf := snapshotLeaf(spec.Name)
-	entry := func(parent Dataset) []string { return []string{parent.name + "@" + leaf} }
 	names := func(parent Dataset) []string {
-		names := entry(parent)
+		names := parent.entries(leaf)
 		for _, id := range spec.Sources {
 			names = append(names, parent.volume(id).name, parent.volume(id).name+"@"+leaf)
 		}
@@ -128,28 +122,30 @@ func (l *Local) takenAlone(ctx context.Context, spec SnapshotSpec, leaf string) 
 	return existing
 }
 
-// entry returns what stands for the name below the parents that were looked at: the caller's
-// name, whether it is a group's, and what it is of. The name is empty where there is nothing. Errors: ErrExists
-// where there is nothing but somebody else's snapshot of a parent.
+// entry returns what the entry of a name says, below the parents that were looked at: the caller's
+// name, whether it is a group's, and what it is of. The name is empty where there is none. Errors: ErrExists
+// where there is nothing but somebody else's snapshot.
 func (f *findings) entry(leaf string) (name string, group bool, sources []source, err error) {
 	var foreign error
 	for _, p := range f.store.parents {
-		r, there := f.rows[p.name+"@"+leaf]
-		if !there || f.fault[p] != nil {
-			continue
+		for _, entry := range p.entries(leaf) {
+			r, there := f.rows[entry]
+			if !there || f.fault[p] != nil {
+				continue
+			}
+			if r.local(propSnapshot) == "" {
+				foreign = fmt.Errorf("%s is not a snapshot of this driver's: %w", entry, ErrExists)
+				continue // Elsewhere the name may stand for something.
+			}
+			name, err = unescape(r.local(propSnapshot))
+			if err == nil {
+				sources, err = parseSources(r.local(propSources))
+			}
+			if err != nil {
+				return "", false, nil, fmt.Errorf("%s: %w", entry, err)
+			}
+			return name, r.local(propGroup) != "", sources, nil
 		}
-		if r.local(propSnapshot) == "" {
-			foreign = fmt.Errorf("%s@%s is not a snapshot of this driver's: %w", p, leaf, ErrExists)
-			continue // In another pool the name may stand for something.
-		}
-		name, err = unescape(r.local(propSnapshot))
-		if err == nil {
-			sources, err = parseSources(r.local(propSources))
-		}
-		if err != nil {
-			return "", false, nil, fmt.Errorf("%s@%s: %w", p, leaf, err)
-		}
-		return name, r.local(propGroup) != "", sources, nil
 	}
 	if len(f.faults) > 0 && foreign == nil {
 		return "", false, nil, fmt.Errorf("snapshot %s: %w", leaf, errors.Join(f.faults...))
@@ -244,19 +240,34 @@ func (s SnapshotSpec) properties() ([]string, error) {
 	return properties, cmp.Or(checkLength(propSnapshot, name), checkLength(propLabels, labels))
 }
 
-// take takes what stands for the name of the snapshots, and them.
+// take takes the entry of the snapshots, and them.
 func (l *Local) take(ctx context.Context, f *findings, spec SnapshotSpec, leaf string, properties []string, volumes []*Volume) error {
 	if err := l.clearNames(ctx, f, volumes, leaf); err != nil {
 		return err
 	}
-	names := []string{volumes[0].Parent.name + "@" + leaf}
+	place := l.placeEntry(volumes[0].Parent, leaf)
+	err := l.takeAtRest(ctx, spec, leaf, properties, volumes, place)
+	if errors.Is(err, ErrNotFound) && place != volumes[0].Parent {
+		// Of a part that is not used yet, as a rule, or else of a volume.
+		if err = l.makePart(ctx, place); err == nil {
+			err = l.takeAtRest(ctx, spec, leaf, properties, volumes, place)
+		}
+	}
+	return err
+}
+
+// takeAtRest takes them while what is mounted is at rest.
+func (l *Local) takeAtRest(ctx context.Context, spec SnapshotSpec, leaf string, properties []string, volumes []*Volume, place Dataset) error {
+	names := []string{place.name + "@" + leaf}
 	for _, v := range volumes {
 		names = append(names, v.Dataset.name+"@"+leaf)
 	}
 	var taken bool
 	err := atRest(func() (func() error, error) { return spec.Rest(volumes) }, func() error {
 		err := l.snapshots(ctx, properties, names...)
-		taken = err == nil
+		if taken = err == nil; taken {
+			l.entries.add(names[0], 1)
+		}
 		return err
 	})
 	if err != nil && taken {

@@ -73,6 +73,12 @@ func scale(ctx context.Context, b *bench, times int) error {
 		return err
 	}
 	made := fmt.Sprintf("the parent was filled through the driver in %.0f s", time.Since(began).Seconds())
+	take := func(d *serving) named {
+		return func(ctx context.Context, name string) error { return d.snapshot(ctx, "v0", name) }
+	}
+	remove := func(d *serving) named {
+		return func(ctx context.Context, name string) error { return d.deleteSnapshot(ctx, "v0", name) }
+	}
 	for _, row := range []struct {
 		name string
 		make func(d *serving) step
@@ -90,6 +96,8 @@ func scale(ctx context.Context, b *bench, times int) error {
 		{"delete", func(d *serving) step {
 			return b.fresh("c", d, func(ctx context.Context, name string) error { return d.create(ctx, name, kinds()[0], nil) }, d.delete, nil)
 		}},
+		{"snapshot", func(d *serving) step { return b.fresh("t", d, nil, take(d), remove(d)) }},
+		{"delete a snapshot", func(d *serving) step { return b.fresh("t", d, take(d), remove(d), nil) }},
 		{"stage", func(d *serving) step { return staging(d, "v0") }},
 	} {
 		r, wanted := b.row(fmt.Sprintf("%s among %d", row.name, b.scale), fmt.Sprintf("the same among %d", few), "ms", 1.2)

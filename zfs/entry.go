@@ -1,0 +1,105 @@
+package zfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strings"
+	"sync/atomic"
+)
+
+// A caller's snapshot is found by its name alone: beside the snapshots of the volumes, and in the same command, one is
+// taken of a dataset that is empty. This entry carries the same properties, so that it tells which volumes the name is of.
+//
+// At each snapshot ZFS copies a list of all that the dataset has (its deadlist), so that the thousandth of one dataset costs more time and
+// space than the first. So the parent has but the first entries; further ones are spread over parts, which go with
+// the last of their entries.
+
+const (
+	// entriesOfParent is how many snapshots a parent has before further entries are others'.
+	entriesOfParent = 200
+	// partsOfEntries is over how many datasets further ones are spread: one of ten thousand costs what
+	// one of some six hundred would.
+	partsOfEntries = 16
+	// entryFolder, below a parent, holds those datasets.
+	entryFolder = ".names"
+)
+
+// part returns the dataset below the parent d of which a name's entry can be where the parent has many.
+func (d Dataset) part(leaf string) Dataset { return Dataset{d.name + "/" + partOf(leaf)} }
+
+// partOf returns its name below the parent.
+func partOf(leaf string) string {
+	h := fnv.New32a()
+	h.Write([]byte(leaf))
+	return fmt.Sprintf("%s/%02d", entryFolder, h.Sum32()%partsOfEntries)
+}
+
+// entries returns what can be the entry of a name below the parent d.
+func (d Dataset) entries(leaf string) []string {
+	return []string{d.name + "@" + leaf, d.part(leaf).name + "@" + leaf}
+}
+
+// entriesOf is entries for a look.
+func entriesOf(leaf string) func(parent Dataset) []string {
+	return func(parent Dataset) []string { return parent.entries(leaf) }
+}
+
+// isPart tells whether a dataset or snapshot is the folder of a parent's further entries, or below it.
+func isPart(parent Dataset, name string) bool {
+	dataset, _, _ := strings.Cut(name, "@")
+	folder := parent.name + "/" + entryFolder
+	return dataset == folder || strings.HasPrefix(dataset, folder+"/")
+}
+
+// entryCounts holds about how many snapshots each parent has.
+type entryCounts map[Dataset]*atomic.Int64
+
+func newEntryCounts(parents []Dataset) entryCounts {
+	counts := entryCounts{}
+	for _, p := range parents {
+		counts[p] = &atomic.Int64{}
+	}
+	return counts
+}
+
+// add notes that an entry has come or gone, if it is a parent's.
+func (c entryCounts) add(entry string, n int64) {
+	dataset, _, _ := strings.Cut(entry, "@")
+	if count := c[Dataset{dataset}]; count != nil {
+		count.Add(n)
+	}
+}
+
+// placeEntry returns what a new entry is to be a snapshot of.
+func (l *Local) placeEntry(parent Dataset, leaf string) Dataset {
+	if l.entries[parent].Load() < l.entriesOfParent {
+		return parent
+	}
+	return parent.part(leaf)
+}
+
+// makePart makes a part, and the folder of them, where they are not there.
+func (l *Local) makePart(ctx context.Context, part Dataset) error {
+	for _, d := range []Dataset{part.parent(), part} {
+		err := l.zfs(ctx, d.name, "create", "-o", "canmount=off", "-o", "mountpoint=none", d.name)
+		if err != nil && !errors.Is(err, ErrExists) {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepParts removes the parts below a parent that a process made and did not come to use.
+func (l *Local) sweepParts(ctx context.Context, parts []Dataset) error {
+	var faults []error
+	for i := range parts {
+		d := parts[len(parts)-1-i] // The folder is the first.
+		err := l.zfs(ctx, d.name, "destroy", d.name)
+		if err != nil && !errors.Is(err, ErrDependents) && !errors.Is(err, ErrNotFound) {
+			faults = append(faults, err)
+		}
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,121 @@
+package zfs_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
+	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
+)
+
+// entries returns how many entries the parent has, and how many its parts.
+func entries(t *testing.T, l *zfs.Local) (ofParent, ofParts int) {
+	t.Helper()
+	parent := l.Parents()[0].String()
+	for line := range strings.Lines(below(t, l)) {
+		switch {
+		case strings.HasPrefix(line, parent+"@"):
+			ofParent++
+		case strings.HasPrefix(line, parent+"/.names/") && strings.Contains(line, "@"):
+			ofParts++
+		}
+	}
+	return ofParent, ofParts
+}
+
+// TestEntries: of a parent that has many entries no more are taken, and what they are taken of then goes with them.
+func TestEntries(t *testing.T) {
+	const first, all = 2, 8
+	l := newLocal(t)
+	zfs.SetEntriesOfParent(l, first)
+	v, other := newVolume(t, l, zfs.Filesystem, nil), newVolume(t, l, zfs.Block, nil)
+	var taken []zfs.SnapshotID
+	for i := range all {
+		taken = append(taken, take(t, l, v, fmt.Sprint("s", i)))
+	}
+	if ofParent, ofParts := entries(t, l); ofParent != first || ofParts != all-first {
+		t.Errorf("the parent has %d entries and its parts %d, want %d and %d:\n%s", ofParent, ofParts, first, all-first, below(t, l))
+	}
+	if root, err := zfs.Lineage(t.Context(), run, v.Parent); err != nil || len(root.Children) != 2 {
+		t.Errorf("below the parent the lineage has %+v, %v; want two volumes", root.Children, err)
+	}
+
+	// Another process knows no more than what it sees.
+	l = localOn(t, v.Parent, run)
+	zfs.SetEntriesOfParent(l, first)
+	if err := l.Sweep(t.Context(), func(zfs.VolumeID) func() { return func() {} }); err != nil {
+		t.Fatal(err)
+	}
+	taken = append(taken, take(t, l, v, "later"))
+	if ofParent, _ := entries(t, l); ofParent != first {
+		t.Errorf("after a restart the parent has %d entries, want %d", ofParent, first)
+	}
+	for _, id := range taken {
+		name := id.Name().String()
+		if _, err := l.Take(t.Context(), zfs.SnapshotSpec{Name: name, Sources: []zfs.VolumeID{other.ID}}); !errors.Is(err, zfs.ErrExists) {
+			t.Errorf("the name %s of another volume's snapshot: %v, want %v", name, err, zfs.ErrExists)
+		}
+		if again := take(t, l, v, name); again != id {
+			t.Errorf("taken again, %s is %s", id, again)
+		}
+	}
+
+	remove(t, l, v.ID) // They are found in a tombstone too.
+	for _, id := range taken {
+		if s, err := l.GetSnapshot(t.Context(), id); err != nil || s.ID != id {
+			t.Errorf("%s: %+v, %v", id, s, err)
+		}
+		if err := l.DeleteSnapshot(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}
+	// The parent has none left, so that the next is its own.
+	again := take(t, l, other, "again")
+	if ofParent, ofParts := entries(t, l); ofParent != 1 || ofParts != 0 {
+		t.Errorf("in the end the parent has %d entries and its parts %d, want 1 and 0", ofParent, ofParts)
+	}
+	if err := l.DeleteSnapshot(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, l, other.ID)
+	if left := below(t, l); left != l.Parents()[0].String() {
+		t.Errorf("left in the end:\n%s", left)
+	}
+}
+
+// TestSweepParts: what a process made for an entry that it did not come to take goes; what has an entry stays.
+func TestSweepParts(t *testing.T) {
+	l := newLocal(t)
+	zfs.SetEntriesOfParent(l, 0)
+	v := newVolume(t, l, zfs.Filesystem, nil)
+	snapshot := take(t, l, v, "s")
+	before := below(t, l)
+	folder := v.Parent.String() + "/.names"
+	for i := range 16 {
+		part := fmt.Sprintf("%s/%02d", folder, i)
+		if !strings.Contains(before, part) {
+			zfstest.Run(t, "zfs", "create", "-o", "canmount=off", part)
+		}
+	}
+	sweep := func() {
+		t.Helper()
+		if err := l.Sweep(t.Context(), func(zfs.VolumeID) func() { return func() {} }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep()
+	if after := below(t, l); after != before {
+		t.Errorf("a sweep leaves\n%s\nwant\n%s", after, before)
+	}
+	if err := l.DeleteSnapshot(t.Context(), snapshot); err != nil {
+		t.Fatal(err)
+	}
+	remove(t, l, v.ID)
+	zfstest.Run(t, "zfs", "create", "-o", "canmount=off", folder)
+	sweep()
+	if left := below(t, l); left != v.Parent.String() {
+		t.Errorf("left in the end:\n%s", left)
+	}
+}
