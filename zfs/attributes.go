@@ -42,6 +42,8 @@ const (
 	kindClone = "clone"
 	kindCopy  = "copy"
 	kindEmpty = "empty"
+	// kindEntries: what further entries are of; see entry.go.
+	kindEntries = "entries"
 	// kindDeleted is that of a caller's snapshot that is deleted, waits for its last clone to
 	// go, and was in the way of another of its name.
 	kindDeleted = "deleted"

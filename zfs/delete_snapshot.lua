@@ -33,10 +33,10 @@ end
 local function clear(index)
   for _, parent in ipairs(parents) do
     local dataset = parent .. "/" .. part
-    if index == dataset .. "@" .. name and first(zfs.list.snapshots(dataset)) == nil then
+    if index == dataset .. "@" .. name and own(dataset, "zfs-csi:kind") ~= nil and first(zfs.list.snapshots(dataset)) == nil then
       zfs.sync.destroy(dataset)
       local folder = string.match(dataset, "^(.*)/")
-      if first(zfs.list.children(folder)) == nil then
+      if own(folder, "zfs-csi:kind") ~= nil and first(zfs.list.children(folder)) == nil then
         zfs.sync.destroy(folder)
       end
     end

@@ -80,10 +80,11 @@ func (l *Local) placeEntry(parent Dataset, leaf string) Dataset {
 	return parent.part(leaf)
 }
 
-// makePart makes a part, and the folder of them, where they are not there.
+// makePart makes a part, and the folder of them, where they are not there. They are marked, so that nothing of somebody
+// else's is ever taken for them.
 func (l *Local) makePart(ctx context.Context, part Dataset) error {
 	for _, d := range []Dataset{part.parent(), part} {
-		err := l.zfs(ctx, d.name, "create", "-o", "canmount=off", "-o", "mountpoint=none", d.name)
+		err := l.zfs(ctx, d.name, "create", "-o", "canmount=off", "-o", "mountpoint=none", "-o", propKind+"="+l.snapshotName(kindEntries), d.name)
 		if err != nil && !errors.Is(err, ErrExists) {
 			return err
 		}
@@ -91,7 +92,8 @@ func (l *Local) makePart(ctx context.Context, part Dataset) error {
 	return nil
 }
 
-// sweepParts removes the parts below a parent that a process made and did not come to use.
+// sweepParts removes the parts below a parent that have no entry: a process made them and did not come to use them, or
+// somebody else's snapshots were in the way when their last entry went.
 func (l *Local) sweepParts(ctx context.Context, parts []Dataset) error {
 	var faults []error
 	for i := range parts {

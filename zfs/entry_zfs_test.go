@@ -85,18 +85,20 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// TestSweepParts: what a process made for an entry that it did not come to take goes; what has an entry stays.
+// TestSweepParts: what a process made for an entry that it did not come to take goes; what has an entry stays, and so does what
+// is somebody else's.
 func TestSweepParts(t *testing.T) {
 	l := newLocal(t)
 	zfs.SetEntriesOfParent(l, 0)
 	v := newVolume(t, l, zfs.Filesystem, nil)
 	snapshot := take(t, l, v, "s")
-	before := below(t, l)
 	folder := v.Parent.String() + "/.names"
+	zfstest.Run(t, "zfs", "create", "-o", "canmount=off", folder+"/foreign")
+	before := below(t, l)
 	for i := range 16 {
 		part := fmt.Sprintf("%s/%02d", folder, i)
 		if !strings.Contains(before, part) {
-			zfstest.Run(t, "zfs", "create", "-o", "canmount=off", part)
+			zfstest.Run(t, "zfs", "create", "-o", "canmount=off", "-o", "zfs-csi:kind=entries-0-1", part)
 		}
 	}
 	sweep := func() {
@@ -113,7 +115,11 @@ func TestSweepParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	remove(t, l, v.ID)
-	zfstest.Run(t, "zfs", "create", "-o", "canmount=off", folder)
+	sweep()
+	if left := below(t, l); left != strings.Join([]string{v.Parent.String(), folder, folder + "/foreign"}, "\n") {
+		t.Errorf("beside somebody else's dataset there is left:\n%s", left)
+	}
+	zfstest.Run(t, "zfs", "destroy", folder+"/foreign")
 	sweep()
 	if left := below(t, l); left != v.Parent.String() {
 		t.Errorf("left in the end:\n%s", left)

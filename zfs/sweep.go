@@ -43,7 +43,7 @@ func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()
 	var entries int64
 	for _, name := range order {
 		switch d, err := ParseDataset(name); {
-		case err == nil && isPart(p, name):
+		case err == nil && isPart(p, name) && strings.HasPrefix(rows[name].local(propKind), kindEntries):
 			parts = append(parts, d)
 		case strings.HasPrefix(name, p.name+"@"):
 			entries++

@@ -15,7 +15,7 @@ import (
 
 const (
 	poolSize = 64 << 30
-	// perVolume is what a volume and its snapshot in the full parent take of the folder for the pool's file, which
+	// perVolume is what a volume and its snapshot in the full parent take at most of the folder for the pool's file, which
 	// gives nothing back, and besides what all else takes.
 	perVolume, besides = 512 << 10, 256 << 20
 	// quietTime is how long the driver is to have done nothing before a call is measured, and
