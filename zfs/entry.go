@@ -41,9 +41,15 @@ func (d Dataset) entries(leaf string) []string {
 	return []string{d.name + "@" + leaf, d.part(leaf).name + "@" + leaf}
 }
 
-// entriesOf is entries for a look.
-func entriesOf(leaf string) func(parent Dataset) []string {
-	return func(parent Dataset) []string { return parent.entries(leaf) }
+// entriesOf returns them for a look, which leaves out what is known not to be there: the kernel takes
+// as long to tell that as to tell what is.
+func (l *Local) entriesOf(leaf string) func(parent Dataset) []string {
+	return func(parent Dataset) []string {
+		if l.entries[parent].parts.Load() == noParts {
+			return parent.entries(leaf)[:1]
+		}
+		return parent.entries(leaf)
+	}
 }
 
 // isPart tells whether a dataset or snapshot is the folder of a parent's further entries, or below it.
@@ -53,30 +59,54 @@ func isPart(parent Dataset, name string) bool {
 	return dataset == folder || strings.HasPrefix(dataset, folder+"/")
 }
 
-// entryCounts holds about how many snapshots each parent has.
-type entryCounts map[Dataset]*atomic.Int64
+// What is known of a parent's parts.
+const (
+	anyParts int32 = iota // Nothing: there may be some.
+	noParts
+	someParts
+)
 
-func newEntryCounts(parents []Dataset) entryCounts {
-	counts := entryCounts{}
-	for _, p := range parents {
-		counts[p] = &atomic.Int64{}
-	}
-	return counts
+// entries is what is known of the entries of a parent.
+type entries struct {
+	// count is about how many are its own snapshots.
+	count atomic.Int64
+	// parts is one of the above. It can be noParts only where a sweep saw none and no entry was placed in one since.
+	parts atomic.Int32
 }
 
-// add notes that an entry has come or gone, if it is a parent's.
-func (c entryCounts) add(entry string, n int64) {
+func newEntries(parents []Dataset) map[Dataset]*entries {
+	all := map[Dataset]*entries{}
+	for _, p := range parents {
+		all[p] = &entries{}
+	}
+	return all
+}
+
+// seen notes what a sweep saw.
+func (e *entries) seen(count int64, parts bool) {
+	e.count.Store(count)
+	if parts {
+		e.parts.Store(someParts)
+	} else {
+		e.parts.CompareAndSwap(anyParts, noParts) // Since it looked, an entry may have been placed in one.
+	}
+}
+
+// countEntry notes that an entry has come or gone, if it is a parent's.
+func (l *Local) countEntry(entry string, n int64) {
 	dataset, _, _ := strings.Cut(entry, "@")
-	if count := c[Dataset{dataset}]; count != nil {
-		count.Add(n)
+	if e := l.entries[Dataset{dataset}]; e != nil {
+		e.count.Add(n)
 	}
 }
 
 // placeEntry returns what a new entry is to be a snapshot of.
 func (l *Local) placeEntry(parent Dataset, leaf string) Dataset {
-	if l.entries[parent].Load() < l.entriesOfParent {
+	e := l.entries[parent]
+	if e.count.Load() < l.entriesOfParent {
 		return parent
 	}
+	e.parts.Store(someParts)
 	return parent.part(leaf)
 }
 

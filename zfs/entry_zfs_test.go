@@ -85,6 +85,77 @@ func TestEntries(t *testing.T) {
 	}
 }
 
+// TestEntriesLookedFor: where a sweep saw no entry elsewhere none is looked for, until one is taken there or the parent may be another.
+func TestEntriesLookedFor(t *testing.T) {
+	l := newLocal(t)
+	zfs.SetEntriesOfParent(l, 1)
+	v, other := newVolume(t, l, zfs.Filesystem, nil), newVolume(t, l, zfs.Block, nil)
+	if !zfs.LooksElsewhere(l, v.Parent) {
+		t.Error("before a sweep they are not looked for")
+	}
+	sweep := func(l *zfs.Local) {
+		t.Helper()
+		if err := l.Sweep(t.Context(), func(zfs.VolumeID) func() { return func() {} }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sweep(l)
+	take(t, l, v, "first")
+	if zfs.LooksElsewhere(l, v.Parent) {
+		t.Error("they are looked for where there are none")
+	}
+	take(t, l, v, "second")
+	if !zfs.LooksElsewhere(l, v.Parent) {
+		t.Error("they are not looked for where there is one")
+	}
+	for _, l := range []*zfs.Local{l, localOn(t, v.Parent, run)} {
+		for range 2 {
+			if _, err := l.Take(t.Context(), zfs.SnapshotSpec{Name: "second", Sources: []zfs.VolumeID{other.ID}}); !errors.Is(err, zfs.ErrExists) {
+				t.Errorf("the name of another volume's snapshot: %v, want %v", err, zfs.ErrExists)
+			}
+			sweep(l)
+		}
+	}
+
+	// Its marker gone, the parent may be another pool's.
+	l = newLocal(t)
+	sweep(l)
+	parent := l.Parents()[0]
+	zfstest.Run(t, "zfs", "inherit", "zfs-csi:driver", parent.String())
+	if some, err := l.Check(t.Context()); some || err == nil {
+		t.Errorf("without its marker the parent is usable: %v", err)
+	}
+	if !zfs.LooksElsewhere(l, parent) {
+		t.Error("what was seen is taken for what is")
+	}
+}
+
+// TestEntryRefused: nothing is left of an entry that could not be taken.
+func TestEntryRefused(t *testing.T) {
+	l := newLocal(t)
+	zfs.SetEntriesOfParent(l, 0)
+	id := zfs.VolumeIDFor("ext4", l.Parents()[0])
+	spec := zfs.Spec{Parent: l.Parents()[0], Kind: zfs.Block, Size: 16 << 20, Attributes: zfs.Attributes{Name: "ext4", FSType: "ext4"}}
+	if _, err := l.Create(t.Context(), id, spec); err != nil {
+		t.Fatal(err)
+	}
+	before := below(t, l)
+	refused := errors.New("not now")
+	rests := 0
+	rest := func([]*zfs.Volume) (func() error, error) {
+		if rests++; rests > 1 { // The first finds no dataset for the entry.
+			return nil, refused
+		}
+		return func() error { return nil }, nil
+	}
+	if _, err := l.Take(t.Context(), zfs.SnapshotSpec{Name: "s", Sources: []zfs.VolumeID{id}, Quiesce: rest}); !errors.Is(err, refused) {
+		t.Errorf("take: %v, want %v", err, refused)
+	}
+	if after := below(t, l); after != before {
+		t.Errorf("left:\n%s\nwant\n%s", after, before)
+	}
+}
+
 // TestSweepParts: what a process made for an entry that it did not come to take goes; what has an entry stays, and so does what
 // is somebody else's.
 func TestSweepParts(t *testing.T) {

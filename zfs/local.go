@@ -48,7 +48,7 @@ type Local struct {
 	// statsOf holds one entry for each look at a pool that is under way.
 	statsOf map[string]chan struct{}
 	marks   marks
-	entries entryCounts
+	entries map[Dataset]*entries
 	// entriesOfParent is another number than that of the constant in tests.
 	entriesOfParent int64
 	// progress is how often a copy tells how far it is.
@@ -95,7 +95,7 @@ func NewLocal(c LocalConfig) (*Local, error) {
 		devices:  newDevices(c.DeviceDir),
 		looks:    make(chan struct{}, maxLooks),
 		statsOf:  map[string]chan struct{}{},
-		entries:  newEntryCounts(c.Parents),
+		entries:  newEntries(c.Parents),
 		progress: c.Progress,
 		nonce:    hex.EncodeToString(nonce),
 

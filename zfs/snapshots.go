@@ -36,7 +36,7 @@ func (l *Local) snapshot(ctx context.Context, id SnapshotID, extra ...VolumeID) 
 		}
 	}
 	// It may be a tombstone's, which what stands for its name tells.
-	index, err := l.look(ctx, entriesOf(id.leaf))
+	index, err := l.look(ctx, l.entriesOf(id.leaf))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -76,7 +76,7 @@ func (l *Local) named(ctx context.Context, f *findings, leaf string) ([]*Snapsho
 
 // GetGroup implements Store.
 func (l *Local) GetGroup(ctx context.Context, id GroupID) ([]*Snapshot, error) {
-	f, err := l.look(ctx, entriesOf(id.leaf))
+	f, err := l.look(ctx, l.entriesOf(id.leaf))
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func (l *Local) undoTake(ctx context.Context, leaf string, volume VolumeID, grou
 }
 
 func (l *Local) deleteSnapshots(ctx context.Context, what, leaf, volume, id string) error {
-	d, err := l.deleteNamed(ctx, entriesOf(leaf), what, leaf, volume, id)
+	d, err := l.deleteNamed(ctx, l.entriesOf(leaf), what, leaf, volume, id)
 	if d.Status != "absent" {
 		return err
 	}
@@ -196,7 +196,7 @@ func (l *Local) deleteNamed(ctx context.Context, names func(parent Dataset) []st
 				return d, d.err(id)
 			case "deleted":
 				l.log.InfoContext(ctx, what+" deleted", "name", d.Dataset)
-				l.entries.add(d.Dataset, -1)
+				l.countEntry(d.Dataset, -1)
 				for _, tombstone := range d.Left {
 					if err := l.removeTombstone(ctx, Dataset{tombstone}); err != nil {
 						// The snapshot is gone all the same.

@@ -40,16 +40,16 @@ func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()
 	}
 	var faults []error
 	var parts []Dataset
-	var entries int64
+	var count int64
 	for _, name := range order {
 		switch d, err := ParseDataset(name); {
 		case err == nil && isPart(p, name) && strings.HasPrefix(rows[name].local(propKind), kindEntries):
 			parts = append(parts, d)
 		case strings.HasPrefix(name, p.name+"@"):
-			entries++
+			count++
 		}
 	}
-	l.entries[p].Store(entries)
+	l.entries[p].seen(count, len(parts) > 0)
 	faults = append(faults, l.sweepParts(ctx, parts))
 	// A snapshot goes with its last clone, so the clones come first.
 	for _, name := range order {

@@ -13,7 +13,7 @@ import (
 func (l *Local) Take(ctx context.Context, spec SnapshotSpec) ([]*Snapshot, error) {
 	leaf := snapshotLeaf(spec.Name)
 	names := func(parent Dataset) []string {
-		names := parent.entries(leaf)
+		names := l.entriesOf(leaf)(parent)
 		for _, id := range spec.Sources {
 			names = append(names, parent.volume(id).name, parent.volume(id).name+"@"+leaf)
 		}
@@ -247,10 +247,19 @@ func (l *Local) take(ctx context.Context, f *findings, spec SnapshotSpec, leaf s
 	}
 	place := l.placeEntry(volumes[0].Parent, leaf)
 	err := l.takeAtRest(ctx, spec, leaf, properties, volumes, place)
-	if errors.Is(err, ErrNotFound) && place != volumes[0].Parent {
-		// Of a part that is not used yet, as a rule, or else of a volume.
+	if place == volumes[0].Parent {
+		return err
+	}
+	// As a rule it is the part that is not there: it was not used yet, or went with its last entry just now.
+	tries := 0
+	for ; errors.Is(err, ErrNotFound) && tries < 3; tries++ {
 		if err = l.makePart(ctx, place); err == nil {
 			err = l.takeAtRest(ctx, spec, leaf, properties, volumes, place)
+		}
+	}
+	if err != nil && tries > 0 {
+		if fault := l.sweepParts(context.WithoutCancel(ctx), []Dataset{place.parent(), place}); fault != nil {
+			l.log.WarnContext(ctx, "a dataset for entries that has none stays until the next start", "dataset", place.name, "error", fault)
 		}
 	}
 	return err
@@ -266,7 +275,7 @@ func (l *Local) takeAtRest(ctx context.Context, spec SnapshotSpec, leaf string, 
 	err := atRest(func() (func() error, error) { return spec.Rest(volumes) }, func() error {
 		err := l.snapshots(ctx, properties, names...)
 		if taken = err == nil; taken {
-			l.entries.add(names[0], 1)
+			l.countEntry(names[0], 1)
 		}
 		return err
 	})
