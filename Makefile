@@ -108,7 +108,7 @@ test-zfs: machine build ## the tests that use ZFS, on real ZFS
 .PHONY: test-exhaustive
 test-exhaustive: machine build ## all that test-zfs leaves out in emulation (more than an hour): RUN=TestCrashes for a part
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi ZFS_CSI_EXHAUSTIVE=1 ZFS_CSI_DEADLINE=3h \
-		$(MACHINE) run -- go test -count=1 -timeout=2h $(SMALL) -v -run='$(RUN)' $(TESTFLAGS) -exec '$(MACHINE) exec' ./zfs ./e2e/csi
+		$(MACHINE) run -- go test -count=1 -p=1 -timeout=2h $(SMALL) -v -run='$(RUN)' $(TESTFLAGS) -exec '$(MACHINE) exec' ./zfs ./e2e/csi
 
 # The binary is static: the machine has another C library than this computer.
 .PHONY: race-test

@@ -139,7 +139,7 @@ var faults = []struct {
 	{name: "snapshot-full", command: "zfs snapshot POOL/f@t POOL/c@t", asked: "POOL/f@t", want: ErrNoSpace},
 	{name: "clone-full", command: "zfs clone POOL/f@s POOL/x", asked: "POOL/x", want: ErrNoSpace},
 	{name: "receive-full", command: "zfs receive -u POOL/x", input: "stream", asked: "POOL/x", want: ErrNoSpace},
-	{name: "create-read-only", prepare: "zfs destroy POOL/filler && zpool export POOL && zpool import -N -o readonly=on -d $ZFS_CSI_TEST_DIR POOL",
+	{name: "create-read-only", prepare: "zfs destroy POOL/filler && " + inTheEnd("zpool export POOL") + " && zpool import -N -o readonly=on -d $ZFS_CSI_TEST_DIR POOL",
 		command: "zfs create POOL/x", asked: "POOL/x", want: ErrReadOnly},
 	{name: "snapshot-read-only", command: "zfs snapshot POOL/f@t POOL/c@t", asked: "POOL/f@t", want: ErrReadOnly},
 	{name: "clone-read-only", command: "zfs clone POOL/f@s POOL/x", asked: "POOL/x", want: ErrReadOnly},
@@ -160,18 +160,18 @@ var faults = []struct {
 
 // suspendedPool makes the pool POOL-frail and takes its device away: the folder that its file is in gets full. It ends
 // when the pool has noticed, which is with a write that does not come to its end.
-const suspendedPool = `mkdir $ZFS_CSI_TEST_DIR/frail && mount -t tmpfs -o size=96m tmpfs $ZFS_CSI_TEST_DIR/frail
+var suspendedPool = `mkdir $ZFS_CSI_TEST_DIR/frail && mount -t tmpfs -o size=96m tmpfs $ZFS_CSI_TEST_DIR/frail
 	truncate -s 1G $ZFS_CSI_TEST_DIR/frail/file
 	zpool create -o failmode=wait -O mountpoint=none POOL-frail $ZFS_CSI_TEST_DIR/frail/file
 	zfs create POOL-frail/f && zfs snapshot POOL-frail/f@s
 	head -c 96M /dev/zero >$ZFS_CSI_TEST_DIR/frail/filler 2>/dev/null || true
 	zfs set zfs-csi:x=y POOL-frail/f >/dev/null 2>&1 &
-	timeout 60 sh -c 'until zpool list -H -o health POOL-frail | grep -q SUSPENDED; do sleep 0.1; done'`
+	` + inTheEnd("zpool list -H -o health POOL-frail | grep -q SUSPENDED")
 
 // wellPool ends what suspendedPool has begun.
-const wellPool = `[ -d $ZFS_CSI_TEST_DIR/frail ] || exit 0
+var wellPool = `[ -d $ZFS_CSI_TEST_DIR/frail ] || exit 0
 	rm $ZFS_CSI_TEST_DIR/frail/filler && zpool clear POOL-frail
-	timeout 60 sh -c 'until zpool destroy POOL-frail; do sleep 0.1; done'
+	` + inTheEnd("zpool destroy POOL-frail") + `
 	umount $ZFS_CSI_TEST_DIR/frail`
 
 func TestFaultsRecorded(t *testing.T) {
@@ -221,7 +221,7 @@ func TestFaults(t *testing.T) {
 	}
 	file := filepath.Join(dir, pool)
 	shell("truncate -s 1G " + file + " && zpool create -o feature@zstd_compress=disabled -O mountpoint=none " + pool + " " + file)
-	defer shell("zpool destroy " + pool)
+	defer shell(inTheEnd("zpool destroy " + pool))
 	defer shell(strings.ReplaceAll(wellPool, "POOL", pool))
 
 	run := Exec{Log: slog.New(slog.DiscardHandler)}

@@ -14,6 +14,11 @@ import (
 	"testing"
 )
 
+// inTheEnd has a shell repeat a command for a minute until it succeeds: udev has each new zvol open for a moment.
+func inTheEnd(command string) string {
+	return "timeout 60 sh -c 'until " + command + "; do sleep 0.1; done'"
+}
+
 // newProgramPool makes a pool on real ZFS with a parent and some volumes, and a store on it.
 func newProgramPool(t *testing.T) (*Local, func(script string) string) {
 	t.Helper()
@@ -33,7 +38,7 @@ func newProgramPool(t *testing.T) (*Local, func(script string) string) {
 	file := filepath.Join(dir, pool)
 	shell("truncate -s 1G " + file + " && zpool create -O mountpoint=none POOL " + file)
 	t.Cleanup(func() {
-		if out, err := exec.Command("zpool", "destroy", pool).CombinedOutput(); err != nil { //nolint:noctx // The test's context has ended.
+		if out, err := exec.Command("sh", "-ec", inTheEnd("zpool destroy "+pool)).CombinedOutput(); err != nil { //nolint:noctx // The test's context has ended.
 			t.Errorf("destroy the pool: %v: %s", err, out)
 		}
 	})
@@ -170,7 +175,7 @@ func TestProgramRefused(t *testing.T) {
 	if err := store.execute(t.Context(), "zfscsinopool", true, "return 1", &result); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a pool that is not there: %v, want %v", err, ErrUnavailable)
 	}
-	shell("zpool export POOL && zpool import -o readonly=on -d $ZFS_CSI_TEST_DIR POOL")
+	shell(inTheEnd("zpool export POOL") + " && zpool import -o readonly=on -d $ZFS_CSI_TEST_DIR POOL")
 	if err := store.execute(t.Context(), pool, true, "return 1", &result); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("a pool that is read-only: %v, want %v", err, ErrReadOnly)
 	}

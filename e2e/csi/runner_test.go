@@ -90,10 +90,24 @@ func (r *runner) at(f func(zfs.Command) error) {
 // errDied is what a command answers that was never started.
 var errDied = errors.New("the test lets this command fail")
 
-// logs keeps the last of what is written to it.
+// logs keeps the last of what a driver writes, and whether it has swept.
 type logs struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	swept bool
+}
+
+// begin tells that another driver starts.
+func (l *logs) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.swept = false
+}
+
+func (l *logs) hasSwept() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.swept
 }
 
 func (l *logs) Write(b []byte) (int, error) {
@@ -103,6 +117,7 @@ func (l *logs) Write(b []byte) (int, error) {
 	if l.buf.Len() > most {
 		l.buf.Next(l.buf.Len() - most/2)
 	}
+	l.swept = l.swept || bytes.Contains(b, []byte(`"swept what was left`))
 	return l.buf.Write(b)
 }
 

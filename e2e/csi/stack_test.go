@@ -107,7 +107,7 @@ func (s *stack) start() {
 	})
 	s.must(err)
 	s.store = store
-	fmt.Fprintln(s.logs, started)
+	s.logs.begin()
 	s.Service, err = service.Start(driver.Config{Name: driverName, Version: "test", NodeID: nodeID, Store: store, Log: log}, s.socket)
 	s.must(err)
 	serving := s.Service
@@ -118,16 +118,12 @@ func (s *stack) start() {
 	}
 }
 
-// started begins what a driver logs.
-const started = "a driver is started"
-
 // swept waits until the driver has made good what an earlier one left, after which it starts no
 // command that no call asks for.
 func (s *stack) swept() {
 	s.Helper()
 	s.eventually("the driver has swept", func() error {
-		log := s.logs.String()
-		if !strings.Contains(log[max(0, strings.LastIndex(log, started)):], "swept") {
+		if !s.logs.hasSwept() {
 			return errors.New("not yet")
 		}
 		return nil
