@@ -104,6 +104,11 @@ func (d *Driver) stage(ctx, work context.Context, h holding, s staging) error {
 		return d.mountVolume(h, s, "zfs", h.volume.Dataset.String(), options)
 	}
 	if at == nil {
+		device, err := filesystem.Hold(ctx, h.node)
+		if err != nil {
+			return fmt.Errorf("device of volume %q: %w", h.volume.ID, err)
+		}
+		defer device.Close()
 		if err := d.makeFilesystem(ctx, work, h); err != nil {
 			return err
 		}

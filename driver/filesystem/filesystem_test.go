@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // file makes a file to be taken for a device.
@@ -25,6 +27,34 @@ func wantRecognised(t *testing.T, device, want string) {
 	have, err := Recognise(t.Context(), device)
 	if err != nil || have != want {
 		t.Errorf("recognised %q (%v), want %q", have, err, want)
+	}
+}
+
+// TestHold: a device that cannot be opened yet is tried again, until the call ends, and what else is wrong is told at once.
+func TestHold(t *testing.T) {
+	device := file(t, 4096)
+	tries := 0
+	answers := func(faults ...error) func() (*os.File, error) {
+		tries = 0
+		return func() (*os.File, error) {
+			if tries++; tries <= len(faults) {
+				return nil, &os.PathError{Op: "open", Path: device, Err: faults[tries-1]}
+			}
+			return os.Open(device)
+		}
+	}
+	f, err := hold(t.Context(), answers(restart, restart))
+	if err != nil || tries != 3 {
+		t.Fatalf("tried %d times: %v", tries, err)
+	}
+	must(t, f.Close())
+	if _, err := hold(t.Context(), answers(unix.ENXIO)); !errors.Is(err, unix.ENXIO) || tries != 1 {
+		t.Errorf("tried %d times: %v, want %v at once", tries, err, unix.ENXIO)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := hold(ctx, answers(restart, restart)); !errors.Is(err, context.Canceled) || tries != 1 {
+		t.Errorf("tried %d times after the call had ended: %v", tries, err)
 	}
 }
 
