@@ -160,8 +160,7 @@ func (s *stack) room(path string) int64 {
 	info, err := os.Stat(path)
 	s.must(err)
 	if !info.IsDir() {
-		f, err := os.Open(path)
-		s.must(err)
+		f := s.open(path, os.O_RDONLY)
 		defer f.Close()
 		end, err := f.Seek(0, 2)
 		s.must(err)

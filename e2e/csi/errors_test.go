@@ -116,8 +116,7 @@ func TestDeleteInUse(t *testing.T) {
 			if raw {
 				device, err := s.store.Device(s.ctx(), zfs.MustParseDataset(s.dataset(a)))
 				s.must(err)
-				f, err := os.Open(device)
-				s.must(err)
+				f := s.open(device, os.O_RDONLY)
 				refused("open in process")
 				s.must(f.Close())
 			}

@@ -132,13 +132,13 @@ func takesSpace(c zfs.Command) bool {
 }
 
 // untilDone makes the call again and again until it succeeds, each time with a trouble in place of the command
-// after the one before, of those that count. In between, each is RESOURCE_EXHAUSTED and has changed nothing.
+// after the one before, of those that count. In between, each is RESOURCE_EXHAUSTED and has changed nothing but what it is to delete.
 // It returns how many were refused.
 func (s *stack) untilDone(k kind, op operation, end func(), counts func(zfs.Command) bool,
 	trouble func(zfs.Command, func() (zfs.Result, error)) (zfs.Result, error),
 ) (refused int) {
 	s.Helper()
-	before := s.whole()
+	before := s.whole(op.removed...)
 	for n := 1; ; n++ {
 		var mu sync.Mutex
 		count := 0
@@ -162,22 +162,27 @@ func (s *stack) untilDone(k kind, op operation, end func(), counts func(zfs.Comm
 		}
 		refused++
 		s.code(err, codes.ResourceExhausted)
-		if after := s.whole(); after != before {
+		if after := s.whole(op.removed...); after != before {
 			s.Fatalf("%s, refused at command %d, has changed the pools from\n%sto\n%s", op.name, n, before, after)
 		}
 	}
 }
 
 // whole returns all that there is below the parents, and what can change of it, as soon as what
-// answered calls have left to do is done.
-func (s *stack) whole() string {
+// answered calls have left to do is done. Of volumes whose deletion may have begun, which the next call goes on with, it leaves
+// out what they themselves have.
+func (s *stack) whole(deleting ...string) string {
 	s.Helper()
 	s.settle()
 	args := []string{"get", "-Hpr", "-t", "all", "-o", "name,property,value", "origin,defer_destroy,refquota,volsize,refreservation,compression"}
 	for _, p := range s.parents {
 		args = append(args, p.String())
 	}
-	return s.shell("zfs", args...)
+	lines := slices.Collect(strings.Lines(s.shell("zfs", args...)))
+	return strings.Join(slices.DeleteFunc(lines, func(line string) bool {
+		name, _, _ := strings.Cut(line, "\t")
+		return slices.ContainsFunc(deleting, func(id string) bool { return strings.HasSuffix(name, "/"+id) })
+	}), "")
 }
 
 // filler takes the room in a pool.

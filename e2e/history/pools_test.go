@@ -89,7 +89,7 @@ func (p *pools) properties(t testing.TB) map[string]map[string]string {
 
 // use opens the volume: a device is in use by that alone.
 func (p *pools) use(t testing.TB, id zfs.VolumeID, at service.Place) (release func()) {
-	f, err := os.Open(at.Target)
+	f, err := zfstest.Open(at.Target, os.O_RDONLY)
 	if err != nil {
 		t.Fatal(err)
 	}

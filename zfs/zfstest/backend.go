@@ -176,11 +176,8 @@ func (b *Backend) open(t testing.TB, volume zfs.Dataset) *os.File {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var f *os.File
-	if err := retryOn(restart, func() error {
-		f, err = os.OpenFile(path, os.O_RDWR, 0)
-		return err
-	}); err != nil {
+	f, err := Open(path, os.O_RDWR)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return f
@@ -188,6 +185,15 @@ func (b *Backend) open(t testing.TB, volume zfs.Dataset) *os.File {
 
 // restart is ERESTARTSYS, which zvol_open of OpenZFS 2.1 lets out where a pool is busy for more than a second.
 const restart = unix.Errno(512)
+
+// Open opens a device as soon as ZFS lets it.
+func Open(path string, flags int) (f *os.File, err error) {
+	err = retryOn(restart, func() error {
+		f, err = os.OpenFile(path, flags, 0)
+		return err
+	})
+	return f, err
+}
 
 // mount mounts a volume, if it is a filesystem; dir is empty when it is a zvol. The
 // kernel tells which it is and in which parent: a command for that would take as long
