@@ -286,9 +286,21 @@ func (d *devices) inode(kernel string) uint64 {
 	return st.Ino
 }
 
+// ErrRestart is ERESTARTSYS (include/linux/errno.h of the kernel), which no program is to see. To open a zvol that nothing has open
+// takes a lock that an import of a pool, say, holds for long; where it is not to be had within a second, OpenZFS 2.1 fails
+// with this (zvol_open in module/os/linux/zfs/zvol_os.c).
+const ErrRestart = unix.Errno(512)
+
+// RestartPause is how long to wait before a zvol is opened again.
+const RestartPause = 50 * time.Millisecond
+
 // zvolName asks a device node for the name of its zvol.
 func zvolName(node string) (string, error) {
 	fd, err := unix.Open(node, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	for tries := 0; err == ErrRestart && tries < 10; tries++ { //nolint:errorlint // It is the errno itself.
+		time.Sleep(RestartPause)
+		fd, err = unix.Open(node, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	}
 	if err != nil {
 		return "", err
 	}

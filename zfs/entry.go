@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -45,7 +47,7 @@ func (d Dataset) entries(leaf string) []string {
 // as long to tell that as to tell what is.
 func (l *Local) entriesOf(leaf string) func(parent Dataset) []string {
 	return func(parent Dataset) []string {
-		if l.entries[parent].parts.Load() == noParts {
+		if l.entries[parent].noParts() {
 			return parent.entries(leaf)[:1]
 		}
 		return parent.entries(leaf)
@@ -59,19 +61,16 @@ func isPart(parent Dataset, name string) bool {
 	return dataset == folder || strings.HasPrefix(dataset, folder+"/")
 }
 
-// What is known of a parent's parts.
-const (
-	anyParts int32 = iota // Nothing: there may be some.
-	noParts
-	someParts
-)
-
 // entries is what is known of the entries of a parent.
 type entries struct {
 	// count is about how many are its own snapshots.
 	count atomic.Int64
-	// parts is one of the above. It can be noParts only where a sweep saw none and no entry was placed in one since.
-	parts atomic.Int32
+
+	mu sync.Mutex
+	// changes counts what may have made what was seen of parts untrue.
+	changes int
+	// none tells that there are no parts: a sweep saw none, and nothing has changed since it began.
+	none bool
 }
 
 func newEntries(parents []Dataset) map[Dataset]*entries {
@@ -82,14 +81,31 @@ func newEntries(parents []Dataset) map[Dataset]*entries {
 	return all
 }
 
-// seen notes what a sweep saw.
-func (e *entries) seen(count int64, parts bool) {
-	e.count.Store(count)
-	if parts {
-		e.parts.Store(someParts)
-	} else {
-		e.parts.CompareAndSwap(anyParts, noParts) // Since it looked, an entry may have been placed in one.
+// changed notes that there may be parts: an entry is placed in one, or the parent that is there next may be another pool's.
+func (e *entries) changed() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.changes++
+	e.none = false
+}
+
+// look begins a look at all of them, at whose end seen is told what there was.
+func (e *entries) look() (seen func(count int64, parts bool)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before := e.changes
+	return func(count int64, parts bool) {
+		e.count.Store(count)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.none = !parts && e.changes == before
 	}
+}
+
+func (e *entries) noParts() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.none
 }
 
 // countEntry notes that an entry has come or gone, if it is a parent's.
@@ -106,30 +122,34 @@ func (l *Local) placeEntry(parent Dataset, leaf string) Dataset {
 	if e.count.Load() < l.entriesOfParent {
 		return parent
 	}
-	e.parts.Store(someParts)
+	e.changed()
 	return parent.part(leaf)
 }
 
-// makePart makes a part, and the folder of them, where they are not there. They are marked, so that nothing of somebody
-// else's is ever taken for them.
-func (l *Local) makePart(ctx context.Context, part Dataset) error {
+// makePart makes a part, and the folder of them, where they are not there, and returns what it has made. They are marked, so that
+// nothing of somebody else's is ever taken for them.
+func (l *Local) makePart(ctx context.Context, part Dataset) (made []Dataset, err error) {
 	for _, d := range []Dataset{part.parent(), part} {
 		err := l.zfs(ctx, d.name, "create", "-o", "canmount=off", "-o", "mountpoint=none", "-o", propKind+"="+l.snapshotName(kindEntries), d.name)
-		if err != nil && !errors.Is(err, ErrExists) {
-			return err
+		switch {
+		case err == nil:
+			made = append(made, d)
+		case !errors.Is(err, ErrExists):
+			return made, err
 		}
 	}
-	return nil
+	return made, nil
 }
 
-// sweepParts removes the parts below a parent that have no entry: a process made them and did not come to use them, or
+// sweepParts removes those of the parts that have no entry: nobody came to use them, or
 // somebody else's snapshots were in the way when their last entry went.
 func (l *Local) sweepParts(ctx context.Context, parts []Dataset) error {
 	var faults []error
 	for i := range parts {
 		d := parts[len(parts)-1-i] // The folder is the first.
 		err := l.zfs(ctx, d.name, "destroy", d.name)
-		if err != nil && !errors.Is(err, ErrDependents) && !errors.Is(err, ErrNotFound) {
+		// It may be in use, also since a moment ago, or gone.
+		if err != nil && !slices.ContainsFunc([]error{ErrDependents, ErrExists, ErrBusy, ErrNotFound}, func(known error) bool { return errors.Is(err, known) }) {
 			faults = append(faults, err)
 		}
 	}

@@ -117,6 +117,14 @@ func TestEntriesLookedFor(t *testing.T) {
 		}
 	}
 
+	// One that has lost its mark holds an entry all the same.
+	zfstest.Run(t, "zfs", "inherit", "-r", "zfs-csi:kind", v.Parent.String())
+	again := localOn(t, v.Parent, run)
+	sweep(again)
+	if !zfs.LooksElsewhere(again, v.Parent) {
+		t.Error("they are not looked for where one is of a dataset without a mark")
+	}
+
 	// Its marker gone, the parent may be another pool's.
 	l = newLocal(t)
 	sweep(l)
@@ -139,21 +147,27 @@ func TestEntryRefused(t *testing.T) {
 	if _, err := l.Create(t.Context(), id, spec); err != nil {
 		t.Fatal(err)
 	}
-	before := below(t, l)
 	refused := errors.New("not now")
-	rests := 0
-	rest := func([]*zfs.Volume) (func() error, error) {
-		if rests++; rests > 1 { // The first finds no dataset for the entry.
-			return nil, refused
+	try := func() {
+		t.Helper()
+		before := below(t, l)
+		rests := 0
+		rest := func([]*zfs.Volume) (func() error, error) {
+			if rests++; rests > 1 { // The first finds no dataset for the entry.
+				return nil, refused
+			}
+			return func() error { return nil }, nil
 		}
-		return func() error { return nil }, nil
+		if _, err := l.Take(t.Context(), zfs.SnapshotSpec{Name: "s", Sources: []zfs.VolumeID{id}, Quiesce: rest}); !errors.Is(err, refused) {
+			t.Errorf("take: %v, want %v", err, refused)
+		}
+		if after := below(t, l); after != before {
+			t.Errorf("left:\n%s\nwant\n%s", after, before)
+		}
 	}
-	if _, err := l.Take(t.Context(), zfs.SnapshotSpec{Name: "s", Sources: []zfs.VolumeID{id}, Quiesce: rest}); !errors.Is(err, refused) {
-		t.Errorf("take: %v, want %v", err, refused)
-	}
-	if after := below(t, l); after != before {
-		t.Errorf("left:\n%s\nwant\n%s", after, before)
-	}
+	try()
+	zfstest.Run(t, "zfs", "create", "-o", "canmount=off", l.Parents()[0].String()+"/.names") // Somebody else's.
+	try()
 }
 
 // TestSweepParts: what a process made for an entry that it did not come to take goes; what has an entry stays, and so does what

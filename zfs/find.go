@@ -165,7 +165,7 @@ func (f *findings) checkMarker(p Dataset) {
 
 func (f *findings) fail(p Dataset, err error) {
 	f.fault[p] = err
-	f.store.entries[p].parts.Store(anyParts) // The pool that is there next may be another.
+	f.store.entries[p].changed()
 	f.faults = append(f.faults, err)
 }
 

@@ -7,9 +7,9 @@ import "context"
 //
 // All methods may be called side by side. Callers serialise calls that change
 // the same volume; cloning one source several times at once is allowed.
-// Methods leave nothing half-done: when they return an error nothing has changed,
-// and where the process dies inside one, the same call made again, Delete, or
-// Sweep finishes or undoes it.
+// Methods leave nothing half-done: when they return an error nothing has changed, but
+// that a deletion may have begun. That, and what a process leaves that dies inside one, the same
+// call made again, Delete, or Sweep finishes or undoes.
 type Store interface {
 	// Parents returns the configured parents, the default first.
 	Parents() []Dataset

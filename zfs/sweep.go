@@ -28,6 +28,7 @@ func (l *Local) Sweep(ctx context.Context, lock func(VolumeID) (unlock func())) 
 }
 
 func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()) error {
+	seen := l.entries[p].look()
 	c := getCommand(strings.Join([]string{"origin", "defer_destroy", propKind, propVolume, propFor, propDeleted, propChanging}, ","),
 		"-d", "2", "-t", "filesystem,volume,snapshot", p.name)
 	out, err := l.run(ctx, c, p.name)
@@ -41,7 +42,9 @@ func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()
 	var faults []error
 	var parts []Dataset
 	var count int64
+	some := false
 	for _, name := range order {
+		some = some || isPart(p, name) // Also one that lost its mark can have entries.
 		switch d, err := ParseDataset(name); {
 		case err == nil && isPart(p, name) && strings.HasPrefix(rows[name].local(propKind), kindEntries):
 			parts = append(parts, d)
@@ -49,7 +52,7 @@ func (l *Local) sweep(ctx context.Context, p Dataset, lock func(VolumeID) func()
 			count++
 		}
 	}
-	l.entries[p].seen(count, len(parts) > 0)
+	seen(count, some)
 	faults = append(faults, l.sweepParts(ctx, parts))
 	// A snapshot goes with its last clone, so the clones come first.
 	for _, name := range order {

@@ -251,15 +251,17 @@ func (l *Local) take(ctx context.Context, f *findings, spec SnapshotSpec, leaf s
 		return err
 	}
 	// As a rule it is the part that is not there: it was not used yet, or went with its last entry just now.
-	tries := 0
-	for ; errors.Is(err, ErrNotFound) && tries < 3; tries++ {
-		if err = l.makePart(ctx, place); err == nil {
+	var made []Dataset
+	for tries := 0; errors.Is(err, ErrNotFound) && tries < 3; tries++ {
+		var fresh []Dataset
+		if fresh, err = l.makePart(ctx, place); err == nil {
 			err = l.takeAtRest(ctx, spec, leaf, properties, volumes, place)
 		}
+		made = append(made, fresh...)
 	}
-	if err != nil && tries > 0 {
-		if fault := l.sweepParts(context.WithoutCancel(ctx), []Dataset{place.parent(), place}); fault != nil {
-			l.log.WarnContext(ctx, "a dataset for entries that has none stays until the next start", "dataset", place.name, "error", fault)
+	if err != nil {
+		if fault := l.sweepParts(context.WithoutCancel(ctx), made); fault != nil {
+			l.log.WarnContext(ctx, "a dataset for entries that has none stays until the next sweep", "dataset", place.name, "error", fault)
 		}
 	}
 	return err

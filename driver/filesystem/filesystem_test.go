@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
 // file makes a file to be taken for a device.
@@ -43,7 +45,7 @@ func TestHold(t *testing.T) {
 			return os.Open(device)
 		}
 	}
-	f, err := hold(t.Context(), answers(restart, restart))
+	f, err := hold(t.Context(), answers(zfs.ErrRestart, zfs.ErrRestart))
 	if err != nil || tries != 3 {
 		t.Fatalf("tried %d times: %v", tries, err)
 	}
@@ -53,7 +55,7 @@ func TestHold(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := hold(ctx, answers(restart, restart)); !errors.Is(err, context.Canceled) || tries != 1 {
+	if _, err := hold(ctx, answers(zfs.ErrRestart, zfs.ErrRestart)); !errors.Is(err, context.Canceled) || tries != 1 {
 		t.Errorf("tried %d times after the call had ended: %v", tries, err)
 	}
 }

@@ -5,17 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
-// restart is ERESTARTSYS (include/linux/errno.h of the kernel), which no program is to see.
-const restart = unix.Errno(512)
-
-// Hold opens a device, which stays open until the file is closed. To open a zvol that nothing has open takes a lock that an
-// import of a pool, say, holds for long; where it is not to be had within a second, OpenZFS 2.1 fails with
-// ERESTARTSYS (zvol_first_open in module/os/linux/zfs/zvol_os.c), of which blkid, mkfs and mount know nothing:
-// blkid takes the device for empty. Hold tries until ctx ends, and then whoever else opens the device needs that lock no more.
+// Hold opens a device, which stays open until the file is closed. It tries until ctx ends where that is zfs.ErrRestart, of
+// which blkid, mkfs and mount know nothing: blkid takes the device for an empty one. A zvol that is open can be opened by others.
 func Hold(ctx context.Context, device string) (*os.File, error) {
 	return hold(ctx, func() (*os.File, error) { return os.Open(device) })
 }
@@ -23,11 +19,13 @@ func Hold(ctx context.Context, device string) (*os.File, error) {
 func hold(ctx context.Context, open func() (*os.File, error)) (*os.File, error) {
 	for {
 		f, err := open()
-		if !errors.Is(err, restart) {
+		if !errors.Is(err, zfs.ErrRestart) {
 			return f, err
 		}
-		if ctx.Err() != nil {
+		select {
+		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", err, ctx.Err())
+		case <-time.After(zfs.RestartPause):
 		}
 	}
 }

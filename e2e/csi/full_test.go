@@ -169,8 +169,8 @@ func (s *stack) untilDone(k kind, op operation, end func(), counts func(zfs.Comm
 }
 
 // whole returns all that there is below the parents, and what can change of it, as soon as what
-// answered calls have left to do is done. Of volumes whose deletion may have begun, which the next call goes on with, it leaves
-// out what they themselves have.
+// answered calls have left to do is done. Volumes whose deletion may have begun, which the next call goes on with, can
+// have lost their reservation.
 func (s *stack) whole(deleting ...string) string {
 	s.Helper()
 	s.settle()
@@ -180,8 +180,7 @@ func (s *stack) whole(deleting ...string) string {
 	}
 	lines := slices.Collect(strings.Lines(s.shell("zfs", args...)))
 	return strings.Join(slices.DeleteFunc(lines, func(line string) bool {
-		name, _, _ := strings.Cut(line, "\t")
-		return slices.ContainsFunc(deleting, func(id string) bool { return strings.HasSuffix(name, "/"+id) })
+		return slices.ContainsFunc(deleting, func(id string) bool { return strings.Contains(line, "/"+id+"\trefreservation\t") })
 	}), "")
 }
 

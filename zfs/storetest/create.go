@@ -214,9 +214,9 @@ func testDevice(x *trial) {
 		x.t.Fatal(err)
 	}
 	var f *os.File
-	x.eventually("the device can be opened", func() bool { // OpenZFS 2.1 lets ERESTARTSYS out where a pool is busy.
+	x.eventually("the device can be opened", func() bool {
 		f, err = os.Open(path)
-		return !errors.Is(err, unix.Errno(512))
+		return !errors.Is(err, zfs.ErrRestart)
 	})
 	if err != nil {
 		x.t.Fatal(err)

@@ -183,12 +183,9 @@ func (b *Backend) open(t testing.TB, volume zfs.Dataset) *os.File {
 	return f
 }
 
-// restart is ERESTARTSYS, which zvol_open of OpenZFS 2.1 lets out where a pool is busy for more than a second.
-const restart = unix.Errno(512)
-
 // Open opens a device as soon as ZFS lets it.
 func Open(path string, flags int) (f *os.File, err error) {
-	err = retryOn(restart, func() error {
+	err = retryOn(zfs.ErrRestart, func() error {
 		f, err = os.OpenFile(path, flags, 0)
 		return err
 	})
