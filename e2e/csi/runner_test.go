@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 
+	"github.com/zfs-csi/zfs-csi/e2e/service"
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
@@ -92,37 +94,13 @@ var errDied = errors.New("the test lets this command fail")
 
 // logs keeps the last of what a driver writes, and whether it has swept.
 type logs struct {
-	mu    sync.Mutex
-	buf   bytes.Buffer
-	swept bool
-}
-
-// begin tells that another driver starts.
-func (l *logs) begin() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.swept = false
-}
-
-func (l *logs) hasSwept() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.swept
+	service.Tail
+	swept atomic.Bool
 }
 
 func (l *logs) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	const most = 64 << 10
-	if l.buf.Len() > most {
-		l.buf.Next(l.buf.Len() - most/2)
+	if bytes.Contains(b, []byte(`"swept what was left`)) {
+		l.swept.Store(true)
 	}
-	l.swept = l.swept || bytes.Contains(b, []byte(`"swept what was left`))
-	return l.buf.Write(b)
-}
-
-func (l *logs) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
+	return l.Tail.Write(b)
 }

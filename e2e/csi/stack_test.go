@@ -107,7 +107,7 @@ func (s *stack) start() {
 	})
 	s.must(err)
 	s.store = store
-	s.logs.begin()
+	s.logs.swept.Store(false)
 	s.Service, err = service.Start(driver.Config{Name: driverName, Version: "test", NodeID: nodeID, Store: store, Log: log}, s.socket)
 	s.must(err)
 	serving := s.Service
@@ -123,7 +123,7 @@ func (s *stack) start() {
 func (s *stack) swept() {
 	s.Helper()
 	s.eventually("the driver has swept", func() error {
-		if !s.logs.hasSwept() {
+		if !s.logs.swept.Load() {
 			return errors.New("not yet")
 		}
 		return nil

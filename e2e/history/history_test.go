@@ -32,15 +32,17 @@ type history struct {
 	lines   []string // an operation each, and its result
 	touched []*snapshot
 	ended   bool
+	// failedBefore tells that a history has failed, which this one is to be a shorter form of.
+	failedBefore bool
 
 	// machine is the storage where the power can be cut, and else nil.
 	machine *machine
 	outage  *outage
 }
 
-// run runs one history to its end, at which nothing is left. It counts the steps in taken.
-func run(t *rapid.T, s storage, dir string, taken func()) {
-	h := &history{T: t, storage: s, dir: dir}
+// run runs one history to its end, at which nothing is left. It counts the steps in taken. failedBefore tells that one has failed.
+func run(t *rapid.T, s storage, dir string, failedBefore bool, taken func()) {
+	h := &history{T: t, storage: s, dir: dir, failedBefore: failedBefore}
 	h.machine, _ = s.(*machine)
 	t.Cleanup(h.tell)
 	s.fresh(h.testing())
@@ -92,12 +94,15 @@ func (h *history) leave() {
 }
 
 // tell prints the history, unless it has come to its end. What is printed is seen for the
-// last that fails, which is the shortest.
+// last that fails, which is the shortest; but the first, which may not fail a second time, is printed too.
 func (h *history) tell() {
 	if h.ended {
 		return
 	}
-	h.test().Logf("the history:\n%s\nthe pools:\n%s", strings.Join(h.lines, "\n"), h.storage.listing(h.testing()))
+	text := fmt.Sprintf("the history:\n%s\nthe pools:\n%s", strings.Join(h.lines, "\n"), h.storage.listing(h.testing()))
+	if h.test().Log(text); !h.failedBefore && h.machine == nil {
+		h.storage.test().Logf("%s\nthe last warnings of all drivers:\n%s", text, lastWarnings)
+	}
 }
 
 // note adds a line to the history.

@@ -117,7 +117,7 @@ func (r runs) check(t *testing.T, s storage) {
 		ended := false
 		defer func() { failed = failed || !ended }()
 		n++
-		run(rt, s, filepath.Join(dir, strconv.Itoa(n)), func() { r.taken.Add(1) })
+		run(rt, s, filepath.Join(dir, strconv.Itoa(n)), failed, func() { r.taken.Add(1) })
 		ended = true
 	})
 }

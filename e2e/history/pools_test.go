@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,8 +18,6 @@ import (
 )
 
 const driverName = zfstest.Driver
-
-var quiet = slog.New(slog.DiscardHandler)
 
 // pools are two pools of real ZFS.
 type pools struct {
@@ -43,7 +40,7 @@ func newPools(t *testing.T) *pools {
 
 func (p *pools) store(t testing.TB) zfs.Store {
 	store, err := zfs.NewLocal(zfs.LocalConfig{
-		Driver: driverName, Parents: p.parents, Runner: zfs.Exec{Log: quiet}, DeviceDir: p.devices,
+		Driver: driverName, Parents: p.parents, Runner: zfs.Exec{Log: warnings}, Log: warnings, DeviceDir: p.devices,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -39,7 +39,7 @@ func TestPower(t *testing.T) {
 		m.chance = rand.New(rand.NewPCG(seed+n, 0))
 		set("rapid.seed", strconv.FormatUint(seed+n, 10))
 		rapid.Check(t, func(rt *rapid.T) {
-			run(rt, m, filepath.Join(dir, strconv.FormatUint(n, 10)), func() { steps++ })
+			run(rt, m, filepath.Join(dir, strconv.FormatUint(n, 10)), false, func() { steps++ })
 		})
 		t.Logf("round %d: %d cuts, %.0f s", n+1, m.cuts-m.ofRound, time.Since(began).Seconds())
 	}

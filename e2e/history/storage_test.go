@@ -81,5 +81,5 @@ func parseProperties(out string) map[string]map[string]string {
 
 // config returns what a driver with a store is made from.
 func config(store zfs.Store) driver.Config {
-	return driver.Config{Name: driverName, Version: "test", NodeID: "node-1", Store: store, Log: quiet}
+	return driver.Config{Name: driverName, Version: "test", NodeID: "node-1", Store: store, Log: warnings}
 }
