@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,12 +69,20 @@ func (p *pools) serve(t testing.TB, socket string) (*service.Service, error) {
 	return service.Start(config(p.store(t)), socket)
 }
 
+// listing waits for what answered calls have left to do: the snapshots of clones are marked a moment later.
 func (p *pools) listing(t testing.TB) string {
 	args := []string{"list", "-Hr", "-t", "all", "-o", "name,origin,defer_destroy"}
 	for _, parent := range p.parents {
 		args = append(args, parent.String())
 	}
-	return zfstest.Run(t, "zfs", args...)
+	unmarked := func(line string) bool { return strings.Contains(line, "@clone-") && strings.HasSuffix(line, "\toff") }
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		out := zfstest.Run(t, "zfs", args...)
+		if !slices.ContainsFunc(strings.Split(out, "\n"), unmarked) || time.Now().After(deadline) {
+			return out
+		}
+		time.Sleep(100 * time.Millisecond) // between two looks
+	}
 }
 
 func (p *pools) properties(t testing.TB) map[string]map[string]string {
