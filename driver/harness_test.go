@@ -1,7 +1,6 @@
 package driver_test
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"path/filepath"
@@ -20,6 +19,7 @@ import (
 	"github.com/zfs-csi/zfs-csi/driver"
 	"github.com/zfs-csi/zfs-csi/zfs"
 	"github.com/zfs-csi/zfs-csi/zfs/fake"
+	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
 )
 
 const (
@@ -43,7 +43,7 @@ type service struct {
 	csi.IdentityClient
 	csi.NodeClient
 	store  *fake.Store
-	log    *logBuffer
+	log    *zfstest.Log
 	socket string
 	// stop ends the service and returns what Serve did.
 	stop func() error
@@ -63,7 +63,7 @@ func serve(t *testing.T) *service {
 // start starts the driver with what the config leaves open filled in.
 func (s *service) start(c driver.Config) {
 	s.Helper()
-	s.log = &logBuffer{}
+	s.log = &zfstest.Log{}
 	c.Version, c.NodeID, c.Store, c.Mounter = "v1.2.3", "node-1", s.store, bare{}
 	c.Log = slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	d, err := driver.New(c)
@@ -202,22 +202,4 @@ func cloneRequest(name, source string, size int64, capabilities ...*csi.VolumeCa
 		Volume: &csi.VolumeContentSource_VolumeSource{VolumeId: source},
 	}}
 	return req
-}
-
-// logBuffer takes a log that is read while it is written.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/zfs-csi/zfs-csi/zfs"
 	"github.com/zfs-csi/zfs-csi/zfs/fake"
+	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
 )
 
 // eventually is how long a test waits for what must happen.
@@ -25,7 +26,7 @@ const eventually = 10 * time.Second
 type registering struct {
 	*testing.T
 	dir, csi, socket string
-	log              *syncLog
+	log              *zfstest.Log
 	// stop ends the driver and returns what Serve did.
 	stop func() error
 }
@@ -38,7 +39,7 @@ func startRegistering(t *testing.T, r Registration, prepare func(socket string))
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	s := &registering{T: t, dir: filepath.Join(dir, "registry"), csi: filepath.Join(dir, "csi.sock"), log: &syncLog{}}
+	s := &registering{T: t, dir: filepath.Join(dir, "registry"), csi: filepath.Join(dir, "csi.sock"), log: &zfstest.Log{}}
 	s.socket = filepath.Join(s.dir, DefaultName+"-reg.sock")
 	if err := os.Mkdir(s.dir, 0o750); err != nil {
 		t.Fatal(err)
@@ -110,22 +111,4 @@ func (s *registering) tell(registered bool, why string) {
 	if err != nil {
 		s.Errorf("tell the driver: %v", err)
 	}
-}
-
-// syncLog takes a log that is read while it is written.
-type syncLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *syncLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *syncLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

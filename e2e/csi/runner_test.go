@@ -8,8 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/zfs-csi/zfs-csi/e2e/service"
 	"github.com/zfs-csi/zfs-csi/zfs"
+	"github.com/zfs-csi/zfs-csi/zfs/zfstest"
 )
 
 // runner is the real one, with a gate in front of it that tests can close, and a view of what is sent.
@@ -94,7 +94,7 @@ var errDied = errors.New("the test lets this command fail")
 
 // logs keeps the last of what a driver writes, and whether it has swept.
 type logs struct {
-	service.Tail
+	zfstest.Log
 	swept atomic.Bool
 }
 
@@ -102,5 +102,5 @@ func (l *logs) Write(b []byte) (int, error) {
 	if bytes.Contains(b, []byte(`"swept what was left`)) {
 		l.swept.Store(true)
 	}
-	return l.Tail.Write(b)
+	return l.Log.Write(b)
 }
