@@ -35,14 +35,15 @@ func private(t *testing.T) bool {
 		t.Skip("only root can mount")
 	}
 	if os.Getenv(key) == t.Name() {
+		// What others unmount meanwhile would else stay mounted here, and in use.
+		must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""))
 		return true
 	}
 	self, err := os.Executable()
 	must(t, err)
 	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
 	cmd.Env = append(os.Environ(), key+"="+t.Name())
-	// The runtime makes the mounts of the new namespace private too.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err != nil:

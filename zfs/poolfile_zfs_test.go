@@ -100,7 +100,7 @@ type elsewhere string
 
 func (e elsewhere) Run(ctx context.Context, c zfs.Command) (zfs.Result, error) {
 	script := `mount --bind "$0" ` + hostID + ` && exec "$@"`
-	cmd := exec.CommandContext(ctx, "unshare", append([]string{"-m", "sh", "-c", script, string(e), c.Name}, c.Args...)...)
+	cmd := exec.CommandContext(ctx, "unshare", append([]string{"-m", "--propagation", "slave", "sh", "-c", script, string(e), c.Name}, c.Args...)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
