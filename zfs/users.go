@@ -57,22 +57,26 @@ func heldIn(sys, swaps string, number uint64) (out []string) {
 }
 
 // mountedIn returns the mounts of a dataset, and of a filesystem on the block device of that number unless
-// it is 0, that a /proc shows. Mounts that cannot be read count as a user: perhaps
-// there is one among them.
+// it is 0, that a /proc shows; one that this process does not have with another that has it. Mounts that cannot be read
+// count as a user: perhaps there is one among them.
 func mountedIn(proc, dataset string, number uint64) (out []string, mounted bool) {
 	seen := map[string]bool{}
-	for _, process := range processes(proc) {
+	self := filepath.Join(proc, "self")
+	for _, process := range append([]string{self}, processes(proc)...) {
 		found, err := mounts(process, dataset, number)
 		mounted = mounted || len(found) > 0
 		if err != nil {
-			// Without the process: all that share its mounts say the same.
-			found = append(found, fmt.Sprintf("perhaps mounted: the mounts of a process cannot be read: %v", err))
+			found = append(found, fmt.Sprintf("perhaps mounted (the mounts cannot be read: %v)", err))
 		}
 		for _, where := range found {
-			if !seen[where] {
-				seen[where] = true
-				out = append(out, where)
+			if seen[where] {
+				continue // Most processes share their mounts.
 			}
+			seen[where] = true
+			if process != self {
+				where += " in the mount namespace of " + nameOf(process)
+			}
+			out = append(out, where)
 		}
 	}
 	return out, mounted
@@ -81,6 +85,12 @@ func mountedIn(proc, dataset string, number uint64) (out []string, mounted bool)
 func processes(proc string) []string {
 	found, _ := filepath.Glob(filepath.Join(proc, "[0-9]*"))
 	return found
+}
+
+// nameOf returns a process's number and name, for people.
+func nameOf(process string) string {
+	name, _ := os.ReadFile(filepath.Join(process, "comm"))
+	return fmt.Sprintf("process %s (%s)", filepath.Base(process), strings.TrimSpace(string(name)))
 }
 
 // mounts returns the mount points of a dataset, or of a filesystem on the device of
@@ -137,8 +147,7 @@ func opens(ctx context.Context, process string, number uint64) []string {
 			return nil
 		}
 		if isDevice(d, number) {
-			name, _ := os.ReadFile(filepath.Join(process, "comm"))
-			return []string{fmt.Sprintf("open in process %s (%s)", filepath.Base(process), strings.TrimSpace(string(name)))}
+			return []string{"open in " + nameOf(process)}
 		}
 	}
 	return nil

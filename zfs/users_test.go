@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,17 +14,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// fakeProc makes a /proc with the mounts of one process each.
+// fakeProc makes a /proc with the mounts of the process itself, and of others that are called c1, c2 and so on.
 func fakeProc(t *testing.T, mounts ...string) string {
 	t.Helper()
 	proc := t.TempDir()
 	for i, text := range mounts {
-		process := filepath.Join(proc, string(rune('1'+i)))
+		process := filepath.Join(proc, strconv.Itoa(i))
+		if i == 0 {
+			process = filepath.Join(proc, "self")
+		}
 		if err := os.Mkdir(process, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(process, "mountinfo"), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
+		for file, text := range map[string]string{"mountinfo": text, "comm": fmt.Sprintf("c%d\n", i)} {
+			if err := os.WriteFile(filepath.Join(process, file), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	return proc
@@ -45,15 +51,16 @@ func TestUsersMounted(t *testing.T) {
 		mounted bool
 	}{
 		"nobody":             {proc: []string{root, root + other + onZvol}},
-		"a name with spaces": {proc: []string{root + volume, root + volume + hash}, users: []string{"mounted at /pods/a/my volume", "mounted at /pods/#d"}, mounted: true},
+		"a name with spaces": {proc: []string{root + volume, root + volume + hash}, users: []string{"mounted at /pods/a/my volume", "mounted at /pods/#d in the mount namespace of process 1 (c1)"}, mounted: true},
 		"a device":           {proc: []string{root + onZvol}, number: unix.Mkdev(230, 16), users: []string{"mounted at /pods/c"}, mounted: true},
+		"another's mounts":   {proc: []string{root, root + volume, root + volume}, users: []string{"mounted at /pods/a/my volume in the mount namespace of process 1 (c1)"}, mounted: true},
 		"before a long line": {
 			proc: []string{root + volume + long}, mounted: true,
-			users: []string{"mounted at /pods/a/my volume", "perhaps mounted: the mounts of a process cannot be read: bufio.Scanner: token too long"},
+			users: []string{"mounted at /pods/a/my volume", "perhaps mounted (the mounts cannot be read: bufio.Scanner: token too long)"},
 		},
 		"after a long line": {
 			proc:  []string{root + long + volume, root + long},
-			users: []string{"perhaps mounted: the mounts of a process cannot be read: bufio.Scanner: token too long"},
+			users: []string{"perhaps mounted (the mounts cannot be read: bufio.Scanner: token too long)"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
