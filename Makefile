@@ -68,7 +68,7 @@ export ZFS_CSI_DEADLINE ?= 45m
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo '  Variables: ZFS=2.1|2.3|2.4 (now $(ZFS)), PACKAGES=./zfs/..., TESTFLAGS="-v -run Clone"'
 
@@ -157,7 +157,7 @@ TURNS ?= 3
 BENCHSTAT := golang.org/x/perf/cmd/benchstat@latest
 
 .PHONY: bench-compare
-bench-compare: machine build bench-program ## two revisions in turn on one machine, and benchstat's verdict: make bench-compare BASE=v1 ROWS=clone
+bench-compare: machine build bench-program ## two revisions in turn on one machine, and benchstat's verdict: make bench-compare BASE=HEAD~1 ROWS=clone
 	@e2e/bench/compare '$(BASE)' $(TURNS) $(MACHINE) $(BENCHSTAT) -scale=$(if $(filter command line,$(origin SCALE)),$(SCALE),0) -data=0 -times=$(TIMES) -only='$(ROWS)'
 
 .PHONY: vm-shell

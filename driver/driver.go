@@ -1,5 +1,5 @@
 // Package driver serves the Container Storage Interface (CSI) on top of the
-// volumes of package zfs: Identity, Controller and Node in one process, because
+// volumes of package zfs: Identity, Controller, GroupController and Node in one process, because
 // the pool is on the node.
 package driver
 

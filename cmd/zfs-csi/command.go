@@ -79,7 +79,7 @@ are independent: source and clone can be used, snapshotted, grown and deleted in
 order.
 
 The volumes are kept in a parent dataset, which you make once and name to serve.
-All that the driver remembers is in ZFS user properties: there is no database.
+All that the driver remembers of volumes is in ZFS user properties: there is no database.
 `
 
 const examples = `

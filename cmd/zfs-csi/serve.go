@@ -11,8 +11,8 @@ import (
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
-const serveHelp = `Serves the CSI services Identity, Controller and Node on a Unix socket, which only
-root can use. It has to run on the node that has the pool, as root, in a mount
+const serveHelp = `Serves the CSI services Identity, Controller, GroupController and Node on a Unix socket,
+which only root can use. It has to run on the node that has the pool, as root, in a mount
 namespace whose mounts the kubelet sees. On SIGTERM or SIGINT it takes no new call
 and ends when the running ones have.
 
