@@ -27,7 +27,7 @@ const (
 	gib = 1 << 30
 
 	// deadline is how long a test waits for what must happen.
-	deadline = 10 * time.Second
+	deadline = 30 * time.Second
 )
 
 var (

@@ -20,7 +20,7 @@ import (
 )
 
 // eventually is how long a test waits for what must happen.
-const eventually = 10 * time.Second
+const eventually = 30 * time.Second
 
 // registering is a driver that offers itself to a kubelet, which is the test.
 type registering struct {
@@ -91,16 +91,16 @@ func (s *registering) awaitLog(says string) {
 
 func (s *registering) awaitCount(n int, says string) {
 	s.Helper()
-	for end := time.Now().Add(eventually); strings.Count(s.log.String(), says) < n; {
+	for end := time.Now().Add(eventually); strings.Count(s.log.String(), says) < n; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			s.Fatalf("the log does not say %d times %q:\n%s", n, says, s.log)
 		}
 	}
 }
 
-// within is the context of one of the kubelet's questions, which gets a second.
+// within is the context of one of the kubelet's questions.
 func (s *registering) within() context.Context {
-	ctx, cancel := context.WithTimeout(s.Context(), time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), eventually)
 	s.Cleanup(cancel)
 	return ctx
 }

@@ -3,10 +3,12 @@ package driver
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,23 +37,40 @@ func private(t *testing.T) bool {
 		t.Skip("only root can mount")
 	}
 	if os.Getenv(key) == t.Name() {
-		// What others unmount meanwhile would else stay mounted here, and in use.
-		must(t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""))
+		leaveOthers(t)
 		return true
 	}
 	self, err := os.Executable()
 	must(t, err)
-	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.count=1")
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+regexp.QuoteMeta(t.Name())+"$", "-test.v", "-test.count=1")
 	cmd.Env = append(os.Environ(), key+"="+t.Name())
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	// The runtime makes the mounts of the new namespace private too.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	out, err := cmd.CombinedOutput()
 	switch {
 	case err != nil:
 		t.Errorf("%v\n%s", err, out)
 	case bytes.Contains(out, []byte("--- SKIP")):
 		t.Skipf("%s", out)
+	case !bytes.Contains(out, []byte("--- PASS: "+t.Name())):
+		t.Errorf("the test was not run in a mount namespace of its own:\n%s", out)
 	}
 	return false
+}
+
+// leaveOthers takes away the copies of what other tests have mounted, which would keep it in use there,
+// and would be looked at here.
+func leaveOthers(t *testing.T) {
+	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(os.TempDir()))
+	must(t, err)
+	for _, m := range slices.Backward(infos) {
+		if m.Mountpoint == os.TempDir() {
+			continue
+		}
+		if err := unix.Unmount(m.Mountpoint, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) { // It has gone with another.
+			t.Fatal(err)
+		}
+	}
 }
 
 // node is a driver on a store in memory, whose datasets are played by tmpfs and whose

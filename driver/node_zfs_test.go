@@ -171,20 +171,20 @@ func TestSuspendedPoolOnZFS(t *testing.T) {
 	must(t, n.publish("v", staging, target, false, c))
 
 	suspend(t, pool, disk, staging)
-	brief := func() context.Context {
-		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+	within := func(d time.Duration) context.Context {
+		ctx, cancel := context.WithTimeout(t.Context(), d)
 		t.Cleanup(cancel)
 		return ctx
 	}
-	health, err := n.NodeGetVolumeHealth(brief(), &csi.NodeGetVolumeHealthRequest{VolumeId: "v", StagingTargetPath: staging})
+	health, err := n.NodeGetVolumeHealth(within(callTime), &csi.NodeGetVolumeHealthRequest{VolumeId: "v", StagingTargetPath: staging})
 	must(t, err)
 	if h := health.GetVolumeHealth().GetHealthStatuses(); len(h) == 0 || h[0].GetStatus() != csi.VolumeHealthErrorType_INACCESSIBLE {
 		t.Errorf("the volume is %v", h)
 	}
-	_, err = n.NodeGetVolumeStats(brief(), &csi.NodeGetVolumeStatsRequest{VolumeId: "v", VolumePath: target})
+	_, err = n.NodeGetVolumeStats(within(callTime), &csi.NodeGetVolumeStatsRequest{VolumeId: "v", VolumePath: target})
 	n.want(err, codes.Unavailable)
 	must(t, n.unpublish("v", target))
-	_, err = n.NodeUnstageVolume(brief(), &csi.NodeUnstageVolumeRequest{VolumeId: "v", StagingTargetPath: staging})
+	_, err = n.NodeUnstageVolume(within(8*time.Second), &csi.NodeUnstageVolumeRequest{VolumeId: "v", StagingTargetPath: staging})
 	// It hangs, or who writes to the volume still has it open.
 	if code := status.Code(err); code != codes.DeadlineExceeded && code != codes.FailedPrecondition {
 		t.Errorf("unstage while the pool is suspended: %v", err)

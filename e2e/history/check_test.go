@@ -3,6 +3,7 @@ package history_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -46,12 +47,7 @@ func (h *history) check() {
 
 // listed compares the lists with the model.
 func (h *history) listed() {
-	got := map[string]*csi.Volume{}
-	for _, x := range h.listVolumes() {
-		if !h.isUnsure(x.GetVolumeId()) {
-			got[x.GetVolumeId()] = x
-		}
-	}
+	got := byID(h, h.listVolumes(), (*csi.Volume).GetVolumeId)
 	if len(got) != len(h.volumes) {
 		h.differ("the list of volumes", got, h.volumes)
 	}
@@ -61,18 +57,27 @@ func (h *history) listed() {
 	if !h.can.listSnapshots {
 		return
 	}
-	snapshots := map[string]*csi.Snapshot{}
-	for _, x := range h.listSnapshots(&csi.ListSnapshotsRequest{}) {
-		if !h.isUnsure(x.GetSnapshotId()) {
-			snapshots[x.GetSnapshotId()] = x
-		}
-	}
+	snapshots := byID(h, h.listSnapshots(&csi.ListSnapshotsRequest{}), (*csi.Snapshot).GetSnapshotId)
 	if len(snapshots) != len(h.snapshots) {
 		h.differ("the list of snapshots", snapshots, h.snapshots)
 	}
 	for _, s := range h.snapshots {
 		h.toldSnapshot(snapshots[s.id], s)
 	}
+}
+
+// byID returns what is in a list, each once, without what may be there.
+func byID[T any](h *history, list []*T, id func(*T) string) map[string]*T {
+	all := map[string]*T{}
+	for _, x := range list {
+		if all[id(x)] != nil {
+			h.note("%s is listed twice", id(x))
+			h.Fatalf("a list has something twice")
+		}
+		all[id(x)] = x
+	}
+	maps.DeleteFunc(all, func(id string, _ *T) bool { return h.isUnsure(id) })
+	return all
 }
 
 // listVolumes returns the list, asked for page by page.

@@ -28,6 +28,8 @@ type history struct {
 	can can
 	// dir holds the socket, the staging paths and the targets.
 	dir string
+	// topology is where all volumes can be reached.
+	topology *csi.Topology
 
 	lines   []string // an operation each, and its result
 	touched []*snapshot
@@ -49,6 +51,7 @@ func run(t *rapid.T, s storage, dir string, failedBefore bool, taken func()) {
 	t.Cleanup(h.leave)
 	h.serve()
 	h.can = h.capabilities()
+	h.topology = h.ownTopology()
 
 	actions := h.operations()
 	for name, operation := range actions {
@@ -64,6 +67,7 @@ func run(t *rapid.T, s storage, dir string, failedBefore bool, taken func()) {
 		}
 	}
 	h.close()
+	h.stop()
 	h.ended = true
 }
 
@@ -75,7 +79,17 @@ func (h *history) serve() {
 	}
 }
 
-// leave ends the driver, and what is still in use.
+// stop ends the driver, which has to end well.
+func (h *history) stop() {
+	err := h.Stop()
+	h.Service = nil
+	if err != nil {
+		h.note("the driver stopped: %v", err)
+		h.Fatalf("the driver did not stop as it should")
+	}
+}
+
+// leave ends what a history that failed has left: the driver, and what is still in use.
 func (h *history) leave() {
 	for _, v := range h.volumes {
 		if v.release != nil {
@@ -130,7 +144,8 @@ func (h *history) call(what string, f func(context.Context) error) error {
 	defer cancel()
 	returned := h.outage.during(what, cancel)
 	err := f(ctx)
-	for status.Code(err) == codes.Aborted && ctx.Err() == nil {
+	// What goes on after its answer does for a moment.
+	for end := time.Now().Add(h.storage.patience() / 4); status.Code(err) == codes.Aborted && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond) // between two calls
 		err = f(ctx)
 	}
@@ -174,6 +189,17 @@ func (h *history) refused(code codes.Code, what string, f func(context.Context) 
 		h.note("before it the pools were:\n%s", before)
 		h.Fatalf("a refused call changed the pools")
 	}
+}
+
+// ownTopology asks the driver where its volumes can be reached.
+func (h *history) ownTopology() *csi.Topology {
+	ctx, cancel := context.WithTimeout(context.Background(), h.storage.patience())
+	defer cancel()
+	resp, err := h.NodeGetInfo(ctx, &csi.NodeGetInfoRequest{})
+	if err != nil || len(resp.GetAccessibleTopology().GetSegments()) == 0 {
+		h.Fatalf("the driver does not tell its topology: %v, %v", resp, err)
+	}
+	return resp.GetAccessibleTopology()
 }
 
 // can says what the driver offers.

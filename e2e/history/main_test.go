@@ -58,6 +58,7 @@ func TestInMemory(t *testing.T) {
 	elsewhere(t)
 	r := newRuns(t, stepsInMemory)
 	r.check(t, newMemory(t))
+	r.enough(t)
 }
 
 // elsewhere skips a test that needs no ZFS where there is some, which may be in emulation: `make test` runs it outside of that.
@@ -84,6 +85,7 @@ func TestOnPools(t *testing.T) {
 			})
 		}
 	})
+	r.enough(t)
 }
 
 // runs are the histories of a test.
@@ -120,6 +122,13 @@ func (r runs) check(t *testing.T, s storage) {
 		run(rt, s, filepath.Join(dir, strconv.Itoa(n)), failed, func() { r.taken.Add(1) })
 		ended = true
 	})
+}
+
+// enough fails the test where there were fewer steps than asked for: near the test's deadline rapid tries no more histories, and is content.
+func (r runs) enough(t *testing.T) {
+	if taken := r.taken.Load(); !t.Failed() && taken < int64(r.steps) {
+		t.Errorf("there was time for %d steps only, not for %d", taken, r.steps)
+	}
 }
 
 // report tells every now and then how far it is, until the function it returns is called.

@@ -32,6 +32,7 @@ func (c *crowd) observe() state {
 		}
 		now.volumes[v.ID.String()] = h
 	}
+	c.listsVolumes(ctx, now.volumes)
 	resp, err := c.ListSnapshots(ctx, &csi.ListSnapshotsRequest{})
 	c.must(err)
 	var mu sync.Mutex
@@ -55,6 +56,22 @@ func (c *crowd) observe() state {
 		now.entries[name] = e
 	})
 	return now
+}
+
+// listsVolumes checks that the driver lists those that are there.
+func (c *crowd) listsVolumes(ctx context.Context, volumes map[string]held) {
+	c.Helper()
+	resp, err := c.ListVolumes(ctx, &csi.ListVolumesRequest{})
+	c.must(err)
+	if got := len(resp.GetEntries()); got != len(volumes) {
+		c.Errorf("%d volumes are listed, not %d", got, len(volumes))
+	}
+	for _, e := range resp.GetEntries() {
+		id, size := e.GetVolume().GetVolumeId(), e.GetVolume().GetCapacityBytes()
+		if v, there := volumes[id]; !there || v.size != size {
+			c.Errorf("the list has %s with %d bytes, and there is %+v", id, size, v)
+		}
+	}
 }
 
 // restored returns what a snapshot holds.

@@ -76,9 +76,13 @@ func (p *pools) listing(t testing.TB) string {
 		args = append(args, parent.String())
 	}
 	unmarked := func(line string) bool { return strings.Contains(line, "@clone-") && strings.HasSuffix(line, "\toff") }
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(p.patience()); ; {
 		out := zfstest.Run(t, "zfs", args...)
-		if !slices.ContainsFunc(strings.Split(out, "\n"), unmarked) || time.Now().After(deadline) {
+		if !slices.ContainsFunc(strings.Split(out, "\n"), unmarked) {
+			return out
+		}
+		if time.Now().After(deadline) {
+			t.Logf("a clone's snapshot is not marked:\n%s", out) // Which may be what is told of a failure.
 			return out
 		}
 		time.Sleep(100 * time.Millisecond) // between two looks

@@ -202,10 +202,11 @@ func (c *crowd) use(ctx context.Context, asked call) (before string, err error) 
 		before, err = c.storage.put(c.id(asked.volume), place, content(asked.text))
 		before, _, _ = strings.Cut(before, "\n")
 	}
-	if left := vacate(ctx, c.Service, asked.volume, place); left != nil {
+	left := vacate(ctx, c.Service, asked.volume, place)
+	if left != nil {
 		err = errors.Join(err, fmt.Errorf("unpublish: %w", left))
 	}
-	if published && err != nil {
+	if err != nil && (published || left != nil) {
 		return "", status.Error(codes.Unknown, err.Error())
 	}
 	return before, err

@@ -53,7 +53,7 @@ type storage interface {
 // vacate unpublishes a volume that nobody uses any more. A command that another test starts just now holds all that
 // is open, for a moment.
 func vacate(ctx context.Context, s *service.Service, id string, at service.Place) error {
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(time.Minute); ; {
 		err := s.Unpublish(ctx, id, at)
 		if status.Code(err) != codes.FailedPrecondition || time.Now().After(deadline) {
 			return err
