@@ -29,7 +29,9 @@ const (
 	// propDeleted marks a volume that is deleted and whose snapshots live: a tombstone.
 	propDeleted = "zfs-csi:deleted"
 	// propChanging holds, on a volume that is being modified, what it was before; see past.
-	propChanging   = "zfs-csi:changing"
+	propChanging = "zfs-csi:changing"
+	// propSize holds the size of a filesystem whose quota is larger, and that quota: "16777216/16817152". See limits.
+	propSize       = "zfs-csi:size"
 	propFSType     = "zfs-csi:fstype"
 	propFormatted  = "zfs-csi:formatted"
 	propSource     = "zfs-csi:source"

@@ -41,6 +41,7 @@ var reasons = []struct {
 	{"pool or dataset is busy", ErrBusy},
 	{"out of space", ErrNoSpace},
 	{"size is greater than available space", ErrNoSpace},
+	{"size is less than current used or reserved space", ErrNoSpace},
 	{"volume has children", ErrDependents},
 	{"filesystem has children", ErrDependents},
 	{"volume has dependent clones", ErrDependents},

@@ -140,15 +140,18 @@ func (l *Local) clone(ctx context.Context, id VolumeID, src *Volume, snapshot st
 		return nil, err
 	}
 	target := spec.Parent.volume(id)
-	properties := slices.Concat(spec.fixed(parent), spec.native(), attributes)
-	if spec.Kind == Filesystem || spec.Thick || spec.Size > src.Size {
-		properties = append(properties, spec.limits()...)
-	}
-	c := Command{Name: "zfs", Args: slices.Concat([]string{"clone"}, options(properties), []string{snapshot, target.name})}
-	if pairs, ok := callProperties(properties); ok {
-		c.Call = cloneCall(target.name, snapshot, pairs)
-	}
-	if err := l.make(ctx, target, c); err != nil {
+	err = l.fitting(ctx, &spec.Spec, snapshot, func() error {
+		properties := slices.Concat(spec.fixed(parent), spec.native(), attributes)
+		if spec.Kind == Filesystem || spec.Thick || spec.Size > src.Size {
+			properties = append(properties, spec.limits()...)
+		}
+		c := Command{Name: "zfs", Args: slices.Concat([]string{"clone"}, options(properties), []string{snapshot, target.name})}
+		if pairs, ok := callProperties(properties); ok {
+			c.Call = cloneCall(target.name, snapshot, pairs)
+		}
+		return l.make(ctx, target, c)
+	})
+	if err != nil {
 		return nil, err
 	}
 	v := spec.made(id, src.BlockSize)

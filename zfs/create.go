@@ -104,17 +104,47 @@ func (s Spec) native() []string {
 
 // limits are the properties that hold the size and its reservation. It is refquota,
 // never quota, which charges snapshots to the user and makes promotion fail.
+//
+// ZFS lets the last write to a filesystem go beyond its quota, and sets none that is below what it holds. So what is made of a
+// full one has a quota of what that holds, and its size is noted, which counts as long as it has that quota.
 func (s Spec) limits() []string {
 	size := strconv.FormatInt(s.Size, 10)
 	switch {
-	case s.Kind == Filesystem && s.Thick:
-		return []string{"refquota=" + size, "refreservation=" + size}
-	case s.Kind == Filesystem:
-		return []string{"refquota=" + size}
-	case s.Thick:
-		return []string{"volsize=" + size, "refreservation=auto"}
+	case s.Kind == Block:
+		return append([]string{"volsize=" + size}, s.reservation()...)
+	case s.held > s.Size:
+		quota := strconv.FormatInt(s.held, 10)
+		return append([]string{"refquota=" + quota, propSize + "=" + size + "/" + quota}, s.reservation()...)
 	}
-	return []string{"volsize=" + size}
+	return append([]string{"refquota=" + size}, s.reservation()...)
+}
+
+// reservation is the one of those that reserves the size, if that is asked for.
+func (s Spec) reservation() []string {
+	switch {
+	case !s.Thick:
+		return nil
+	case s.Kind == Filesystem:
+		return []string{"refreservation=" + strconv.FormatInt(s.Size, 10)}
+	}
+	return []string{"refreservation=auto"}
+}
+
+// fitting calls f, and where there is no room since the filesystem or snapshot of that name holds more than the size, calls
+// it again with that in spec.
+func (l *Local) fitting(ctx context.Context, spec *Spec, name string, f func() error) error {
+	err := f()
+	if spec.Kind != Filesystem || !errors.Is(err, ErrNoSpace) {
+		return err
+	}
+	r, readErr := readRow(ctx, l.runner, Dataset{name}, "referenced")
+	if readErr != nil {
+		return errors.Join(err, readErr)
+	}
+	if spec.held, readErr = r.size("referenced"); readErr != nil || spec.held <= spec.Size {
+		return errors.Join(err, readErr)
+	}
+	return f()
 }
 
 // round returns the size as ZFS takes it: a zvol's is a multiple of its block size.
@@ -186,7 +216,9 @@ func (l *Local) Resize(ctx context.Context, id VolumeID, size int64) (*Volume, e
 
 // limit sets the size of a volume and its reservation.
 func (l *Local) limit(ctx context.Context, d Dataset, spec Spec) error {
-	return l.change(ctx, d, append(append([]string{"set"}, spec.limits()...), d.name)...)
+	return l.fitting(ctx, &spec, d.name, func() error {
+		return l.change(ctx, d, slices.Concat([]string{"set"}, spec.limits(), []string{d.name})...)
+	})
 }
 
 // SetFormatted implements Store.

@@ -44,7 +44,7 @@ func (r row) size(name string) (int64, error) {
 var asked = []string{
 	"type", "guid", "creation", "available", "defer_destroy", "refquota", "refreservation", "volsize", "volblocksize", "origin",
 	"volmode", "snapdev",
-	propDriver, propVolume, propKind, propFSType, propFormatted, propSource, propParameters, propLabels,
+	propDriver, propVolume, propSize, propKind, propFSType, propFormatted, propSource, propParameters, propLabels,
 	propSnapshot, propSources, propGroup, propDeleted,
 }
 
@@ -227,6 +227,11 @@ func decode(parent Dataset, id VolumeID, r row) (*Volume, error) {
 	} {
 		if *field, err = r.size(name); err != nil {
 			return nil, fmt.Errorf("%s: %w", v.Dataset, err)
+		}
+	}
+	if size, quota, noted := strings.Cut(r.local(propSize), "/"); noted && quota == r["refquota"].value {
+		if v.Size, err = strconv.ParseInt(size, 10, 64); err != nil {
+			return nil, fmt.Errorf("%s: property %s: %w", v.Dataset, propSize, err)
 		}
 	}
 	v.Thick = reserved > 0

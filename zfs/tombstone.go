@@ -4,15 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // A volume that is deleted while a caller's snapshots of it live becomes a tombstone: marked by
 // propDeleted and rolled back in the deletion's own transaction group, then without a
-// reservation and out of the way of another volume of its name.
+// reservation, without a quota, which what a full filesystem is to be rolled back to may exceed, and out of the way of
+// another volume of its name.
 
 // bury finishes a tombstone. Done again it changes nothing.
 func (l *Local) bury(ctx context.Context, d Dataset) error {
-	r, err := readRow(ctx, l.runner, d, "guid,refreservation,"+propDeleted)
+	r, err := readRow(ctx, l.runner, d, "guid,refquota,refreservation,"+propDeleted)
 	if errors.Is(err, ErrNotFound) {
 		return nil
 	}
@@ -23,8 +25,14 @@ func (l *Local) bury(ctx context.Context, d Dataset) error {
 		return fmt.Errorf("%s is not deleted: %w", d, ErrExists)
 	}
 	aside := Dataset{d.parent().name + "/" + tombstonePrefix + r["guid"].value}
-	if value := r["refreservation"].value; value != "0" && value != "none" {
-		err = l.change(ctx, d, "set", "refreservation=none", d.name)
+	var limited []string
+	for _, property := range []string{"refquota", "refreservation"} {
+		if value := r[property].value; value != "-" && value != "0" && value != "none" {
+			limited = append(limited, property+"=none")
+		}
+	}
+	if len(limited) > 0 {
+		err = l.change(ctx, d, slices.Concat([]string{"set"}, limited, []string{d.name})...)
 	}
 	if err == nil && d != aside {
 		if err = l.change(ctx, d, "rename", d.name, aside.name); err == nil {

@@ -72,6 +72,8 @@ type Spec struct {
 	// Properties are native ZFS properties to set.
 	Properties Properties
 	Attributes
+	// held is what a filesystem holds already, in bytes, if that is more than its size.
+	held int64
 }
 
 // CloneSpec is what a clone is to be.
