@@ -23,16 +23,16 @@ var (
 // deletion is the result of that program.
 type deletion struct {
 	// Status is "deleted", "absent", "found" (Sources), "buried" (Dataset is a tombstone now), or why nothing was
-	// deleted: "unmarked" (the parent in Dataset), "foreign" (What, which is Dataset), "dependent"
-	// or "held" (by What), "grouped", "busy", "unknown" (whether it is busy), "conflict" (Dataset
+	// deleted: "unmarked" (the parent in Dataset), "foreign" (What, which is Dataset), "dependent",
+	// "held" or "received" (by What), "grouped", "busy", "unknown" (whether it is busy), "conflict" (Dataset
 	// and What have snapshots of the same names, Conflicts), "failed" (with Errno).
 	Status    string   `json:"status"`
 	Dataset   string   `json:"dataset"`
 	What      string   `json:"what"`
 	Errno     int      `json:"errno"`
 	Conflicts luaTable `json:"conflicts"`
-	// Promoted are the clones that took over the volume's snapshots.
-	Promoted luaTable `json:"promoted"`
+	// Promoted is the clone that took over the volume's snapshots, if it had any.
+	Promoted string `json:"promoted"`
 	// Sources are what snapshots carry that were found, each text once; see source.
 	Sources luaTable `json:"sources"`
 	// Left are the tombstones that could not go with their last snapshot.
@@ -237,6 +237,9 @@ func (d deletion) err(what string) error {
 		return fmt.Errorf("%s: %s depends on it and is not this driver's; remove that first: %w", what, d.What, ErrDependents)
 	case "held":
 		return fmt.Errorf("%s: snapshot %s is held; see `zfs holds %s` and release that first: %w", what, d.What, d.What, ErrDependents)
+	case "received":
+		return fmt.Errorf("%s: snapshot %s was somebody's where it was sent from (see `zfs get -s received all %s`), and would be lost; "+
+			"destroy it first if it is of no use: %w", what, d.What, d.What, ErrDependents)
 	case "conflict":
 		return fmt.Errorf("%s: snapshots %s are on both %s and %s; rename those that are not this driver's: %w",
 			what, strings.Join(d.Conflicts, ", "), d.Dataset, d.What, ErrDependents)

@@ -52,6 +52,13 @@ for _, parent in ipairs(parents) do
   end
 end
 
+-- received tells whether a snapshot was a caller's where it was sent from: of its properties only those that were set
+-- anew here count, but it is not somebody else's either.
+local function received(snapshot)
+  local value, source = zfs.get_prop(snapshot, "zfs-csi:snapshot")
+  return value ~= nil and source == "$recvd"
+end
+
 -- snapshotsOf returns the snapshots of a dataset, each with its clones and whether it is live: what is asked once need
 -- not be asked again, and each question has its price.
 local function snapshotsOf(dataset)
@@ -62,8 +69,9 @@ local function snapshotsOf(dataset)
   return found
 end
 
--- obstacle returns why a dataset, or a tombstone, cannot be deleted, or nil. It changes nothing.
-local function obstacle(dataset, tombstone, snapshots, looked)
+-- obstacle returns why a dataset, or a tombstone, cannot be deleted, or nil; clone is the one that is to take over its
+-- snapshots, if any. It changes nothing.
+local function obstacle(dataset, tombstone, snapshots, clone, looked)
   local child = first(zfs.list.children(dataset))
   if child ~= nil then
     return {status = "dependent", dataset = dataset, what = child}
@@ -72,19 +80,23 @@ local function obstacle(dataset, tombstone, snapshots, looked)
     if zfs.get_prop(snapshot.name, "userrefs") > 0 then
       return {status = "held", dataset = dataset, what = snapshot.name}
     end
+    if not snapshot.live and received(snapshot.name) then
+      return {status = "received", dataset = dataset, what = snapshot.name}
+    end
     for _, clone in ipairs(snapshot.clones) do
       -- A tombstone stays for a live snapshot, of which a volume is perhaps being made.
       if own(clone, "zfs-csi:volume") == nil and not (tombstone and snapshot.live) then
         return {status = "dependent", dataset = dataset, what = clone}
       end
     end
-    if #snapshot.clones > 0 and not snapshot.live and zfs.check.promote(snapshot.clones[1]) == EBUSY then
-      return {status = "busy", dataset = dataset}
-    end
     -- One that is being sent, or looked into below .zfs, cannot be destroyed.
     if #snapshot.clones == 0 and not snapshot.live and zfs.check.destroy(snapshot.name) ~= 0 then
       return {status = "busy", dataset = dataset}
     end
+  end
+  -- This looks at all snapshots of both, and so is made once.
+  if clone ~= nil and zfs.check.promote(clone) == EBUSY then
+    return {status = "busy", dataset = dataset}
   end
   -- A rollback's check is the one that tells a dataset in use apart from one that has
   -- snapshots. It does not get as far where the newest snapshot is of this transaction
@@ -99,53 +111,41 @@ local function obstacle(dataset, tombstone, snapshots, looked)
   return nil
 end
 
--- newest returns a clone of the newest of the snapshots that has one, or nil. The order in which they are
+-- newest returns a clone of the newest of the snapshots, or nil for none. The order in which they are
 -- listed says nothing of their age, which is asked where there are several.
 local function newest(snapshots)
   local clone, txg = nil, -1
   for _, snapshot in ipairs(snapshots) do
-    if #snapshot.clones > 0 then
-      local created = #snapshots > 1 and zfs.get_prop(snapshot.name, "createtxg") or 0
-      if created > txg then
-        clone, txg = snapshot.clones[1], created
-      end
+    local created = #snapshots > 1 and zfs.get_prop(snapshot.name, "createtxg") or 0
+    if created > txg then
+      clone, txg = snapshot.clones[1], created
     end
   end
   return clone
 end
 
--- replace hands a dataset's snapshots, all of which have clones, to those and destroys it.
-local function replace(dataset, snapshots)
-  -- Promotion hands a clone all snapshots up to its origin, so one is enough, but for
-  -- snapshots of the same transaction group, whose order createtxg does not tell.
-  local promoted = {}
-  local function undo()
-    for _ = 1, #promoted do
-      zfs.sync.promote(dataset)
-    end
-  end
-  local clone = newest(snapshots)
-  while clone ~= nil do
+-- replace hands a dataset's snapshots to a clone of the newest of them, if there are any, and destroys it: promotion hands a clone
+-- all snapshots up to its origin, and no two of a dataset are of one transaction group.
+local function replace(dataset, clone)
+  if clone ~= nil then
     local errno, conflicts = zfs.sync.promote(clone)
-    if errno ~= 0 then
-      undo()
-      if errno == EEXIST and conflicts ~= nil then
-        local names = {}
-        for leaf in pairs(conflicts) do
-          names[#names + 1] = leaf
-        end
-        return {status = "conflict", dataset = dataset, what = clone, conflicts = names}
+    if errno == EEXIST and conflicts ~= nil then
+      local names = {}
+      for leaf in pairs(conflicts) do
+        names[#names + 1] = leaf
       end
+      return {status = "conflict", dataset = dataset, what = clone, conflicts = names}
+    elseif errno ~= 0 then
       return {status = "failed", dataset = clone, errno = errno}
     end
-    promoted[#promoted + 1] = clone
-    clone = #snapshots > 1 and newest(snapshotsOf(dataset)) or nil
   end
 
   local origin = zfs.get_prop(dataset, "origin")
   local errno = zfs.sync.destroy(dataset)
   if errno ~= 0 then
-    undo()
+    if clone ~= nil then
+      zfs.sync.promote(dataset)
+    end
     if errno == EBUSY then
       return {status = "busy", dataset = dataset}
     end
@@ -160,34 +160,38 @@ local function replace(dataset, snapshots)
   if above ~= nil and own(above, "zfs-csi:deleted") ~= nil then
     zfs.sync.rollback(above)
   end
-  return {status = "deleted", dataset = dataset, promoted = promoted}
+  return {status = "deleted", dataset = dataset, promoted = clone}
 end
 
 -- remove deletes a dataset, or makes a tombstone of it: what holds a caller's snapshot stays
 -- until the last of those goes, since promotion would take them away from under their names.
 local function remove(dataset, tombstone, looked)
   local snapshots = snapshotsOf(dataset)
-  local refused = obstacle(dataset, tombstone, snapshots, looked)
-  if refused ~= nil then
-    return refused
-  end
-  -- Snapshots that nothing was cloned from go with their volume. They must go first:
-  -- promotion would carry them over, and fails where the clone has one of the same name.
-  local keep, cloned = false, {}
+  local keep, cloned, alone = false, {}, {}
   for _, snapshot in ipairs(snapshots) do
     if snapshot.live then
       keep = true
     elseif #snapshot.clones > 0 then
       cloned[#cloned + 1] = snapshot
     else
-      local errno = zfs.sync.destroy(snapshot.name)
-      if errno ~= 0 then
-        return {status = "failed", dataset = snapshot.name, errno = errno}
-      end
+      alone[#alone + 1] = snapshot.name
+    end
+  end
+  local clone = not keep and newest(cloned) or nil
+  local refused = obstacle(dataset, tombstone, snapshots, clone, looked)
+  if refused ~= nil then
+    return refused
+  end
+  -- Snapshots that nothing was cloned from go with their volume. They must go first:
+  -- promotion would carry them over, and fails where the clone has one of the same name.
+  for _, snapshot in ipairs(alone) do
+    local errno = zfs.sync.destroy(snapshot)
+    if errno ~= 0 then
+      return {status = "failed", dataset = snapshot, errno = errno}
     end
   end
   if not keep then
-    return replace(dataset, cloned)
+    return replace(dataset, clone)
   end
   local errno = zfs.sync.set_prop(dataset, "zfs-csi:deleted", "yes")
   if errno ~= 0 then

@@ -138,6 +138,33 @@ func TestEntriesLookedFor(t *testing.T) {
 	}
 }
 
+// TestEntriesSweptMeanwhile: a sweep that sees no entry elsewhere while one is being taken there does not hide it.
+func TestEntriesSweptMeanwhile(t *testing.T) {
+	l := newLocal(t)
+	zfs.SetEntriesOfParent(l, 0)
+	id := zfs.VolumeIDFor("ext4", l.Parents()[0])
+	spec := zfs.Spec{Parent: l.Parents()[0], Kind: zfs.Block, Size: 16 << 20, Attributes: zfs.Attributes{Name: "ext4", FSType: "ext4"}}
+	if _, err := l.Create(t.Context(), id, spec); err != nil {
+		t.Fatal(err)
+	}
+	swept := false
+	rest := func([]*zfs.Volume) (func() error, error) {
+		if !swept { // There is no dataset for the entry yet.
+			swept = true
+			if err := l.Sweep(t.Context(), func(zfs.VolumeID) func() { return func() {} }); err != nil {
+				return nil, err
+			}
+		}
+		return func() error { return nil }, nil
+	}
+	if _, err := l.Take(t.Context(), zfs.SnapshotSpec{Name: "s", Sources: []zfs.VolumeID{id}, Quiesce: rest}); err != nil || !swept {
+		t.Fatalf("take, swept meanwhile %t: %v", swept, err)
+	}
+	if !zfs.LooksElsewhere(l, l.Parents()[0]) {
+		t.Error("the entry is not looked for where it is")
+	}
+}
+
 // TestEntryRefused: nothing is left of an entry that could not be taken.
 func TestEntryRefused(t *testing.T) {
 	l := newLocal(t)

@@ -259,6 +259,8 @@ func (l *Local) take(ctx context.Context, f *findings, spec SnapshotSpec, leaf s
 		}
 		made = append(made, fresh...)
 	}
+	// A sweep may have looked before the part was there.
+	l.entries[volumes[0].Parent].changed()
 	if err != nil {
 		if fault := l.sweepParts(context.WithoutCancel(ctx), made); fault != nil {
 			l.log.WarnContext(ctx, "a dataset for entries that has none stays until the next sweep", "dataset", place.name, "error", fault)
