@@ -94,7 +94,7 @@ func (d *Driver) whole(source *zfs.Volume) (release func(), err error) {
 	}
 	release, taken := d.locks.try(onNode(source.ID.String()))
 	if release == nil {
-		return func() {}, status.Errorf(codes.Aborted, "an operation on %q is still running; try again when it has ended", taken)
+		return func() {}, pending(taken)
 	}
 	return release, nil
 }

@@ -45,10 +45,12 @@ type Local struct {
 	devices *devices
 	// looks holds one entry for each look through open files that is under way.
 	looks chan struct{}
-	// statsOf holds one entry for each look at a pool that is under way.
-	statsOf map[string]chan struct{}
-	marks   marks
-	entries map[Dataset]*entries
+	// statsOf are the looks at each pool.
+	statsOf map[string]*poolLooks
+	// answerTime is another than that of the constant in tests.
+	answerTime time.Duration
+	marks      marks
+	entries    map[Dataset]*entries
 	// entriesOfParent is another number than that of the constant in tests.
 	entriesOfParent int64
 	// progress is how often a copy tells how far it is.
@@ -94,15 +96,15 @@ func NewLocal(c LocalConfig) (*Local, error) {
 		kstat:    kstatRoot,
 		devices:  newDevices(c.DeviceDir),
 		looks:    make(chan struct{}, maxLooks),
-		statsOf:  map[string]chan struct{}{},
+		statsOf:  map[string]*poolLooks{},
 		entries:  newEntries(c.Parents),
 		progress: c.Progress,
 		nonce:    hex.EncodeToString(nonce),
 
-		entriesOfParent: entriesOfParent,
+		entriesOfParent: entriesOfParent, answerTime: answerTime,
 	}
 	for _, pool := range l.pools() {
-		l.statsOf[pool] = make(chan struct{}, maxStats)
+		l.statsOf[pool] = &poolLooks{running: make(chan struct{}, maxStats)}
 	}
 	return l, nil
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
 // look looks at the parents, and at the datasets and snapshots that below names for each. The kernel
@@ -86,13 +88,36 @@ func (f *findings) ask(ctx context.Context, names map[string][]string) error {
 	return errors.Join(faults...)
 }
 
-// maxStats is how many looks at one pool are made at once at most: those at a pool that hangs end when it is back.
-const maxStats = 8
+const (
+	// maxStats is how many looks at one pool are made at once at most: those at a pool that hangs end when it is back.
+	maxStats = 8
+	// answerTime is how long a pool has for its answer. A disk that hangs without an error leaves its pool ONLINE,
+	// and the other pools are not to wait for it.
+	answerTime = 20 * time.Second
+)
 
-// stats asks the kernel for the properties of datasets and snapshots in a pool. When ctx ends it returns at once.
+// poolLooks are the looks at a pool.
+type poolLooks struct {
+	// running holds one entry for each that is under way.
+	running chan struct{}
+	// late is how many of these took longer than answerTime: until they end no others are made.
+	late atomic.Int32
+}
+
+// stats asks the kernel for the properties of datasets and snapshots in a pool. When ctx ends it returns at once, and with
+// ErrUnavailable when the pool does not answer.
 func (l *Local) stats(ctx context.Context, pool string, names []string) (map[string]row, error) {
+	looks := l.statsOf[pool]
+	silent := fmt.Errorf("pool %s does not answer, perhaps one of its disks hangs; see `zpool iostat -v %s` and the kernel's log: %w", pool, pool, ErrUnavailable)
+	if looks.late.Load() > 0 {
+		return nil, silent
+	}
+	tooLong := time.NewTimer(l.answerTime)
+	defer tooLong.Stop()
 	select {
-	case l.statsOf[pool] <- struct{}{}:
+	case looks.running <- struct{}{}:
+	case <-tooLong.C:
+		return nil, silent
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -104,7 +129,7 @@ func (l *Local) stats(ctx context.Context, pool string, names []string) (map[str
 	}
 	done := make(chan ending, 1)
 	go func() {
-		defer func() { <-l.statsOf[pool] }()
+		defer func() { <-looks.running }()
 		r, err := l.runner.Run(ctx, c)
 		done <- ending{r, err}
 	}()
@@ -124,6 +149,13 @@ func (l *Local) stats(ctx context.Context, pool string, names []string) (map[str
 			rows[name] = toldRow(name, told)
 		}
 		return rows, nil
+	case <-tooLong.C:
+		looks.late.Add(1)
+		go func() {
+			<-done
+			looks.late.Add(-1)
+		}()
+		return nil, silent
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -32,7 +32,7 @@ var setFirst = []string{"refquota", "refreservation", "volsize", "volmode", "sna
 // ZFS cannot set the properties it takes back what it made, but not a zvol that
 // the kernel or udev has just opened. What is wrong with a call that is refused the command says in words.
 func (l *Local) make(ctx context.Context, d Dataset, c Command) error {
-	var left error
+	var refused, left error
 	err := patiently(ctx, func() error {
 		for {
 			err := l.carryOut(ctx, c, d.name)
@@ -40,7 +40,8 @@ func (l *Local) make(ctx context.Context, d Dataset, c Command) error {
 				return err
 			}
 			if left = l.takeBack(context.WithoutCancel(ctx), d); left != nil {
-				return errors.New(err.Error() + "; and what was made of it is left") // Not to be tried again.
+				refused = err
+				return nil // Not to be tried again.
 			}
 			if c.Call == nil || !refusedByKernel(err) {
 				return err
@@ -48,7 +49,10 @@ func (l *Local) make(ctx context.Context, d Dataset, c Command) error {
 			c.Call = nil
 		}
 	})
-	return errors.Join(err, left)
+	if left != nil {
+		return fmt.Errorf("%w; and what was made of it is left: %w", refused, left)
+	}
+	return err
 }
 
 // takeBack destroys what make has made so far of d, if anything.
