@@ -105,8 +105,11 @@ func (l *Local) sweepDataset(ctx context.Context, d Dataset, rows map[string]row
 	case r.local(propChanging) != "":
 		return l.sweepChange(ctx, d, lock)
 	}
-	made, volume := r.local(propKind), r.local(propVolume)
-	clone := volume == "" && rows[r.origin()].local(propFor) == d.Leaf()
+	made := r.local(propKind)
+	clone, err := l.bareClone(ctx, d, rows)
+	if err != nil {
+		return err
+	}
 	if made == "" && !clone || strings.Contains(made, l.nonce) {
 		return nil
 	}
@@ -138,6 +141,23 @@ func (l *Local) sweepDataset(ctx context.Context, d Dataset, rows map[string]row
 		return err
 	}
 	return nil
+}
+
+// bareClone tells whether d is a clone without the properties of a volume, made of a snapshot that was taken for it. That can be of a
+// volume below another parent in the pool, which rows have not; what is cloned from elsewhere is somebody else's.
+func (l *Local) bareClone(ctx context.Context, d Dataset, rows map[string]row) (bool, error) {
+	origin := rows[d.name].origin()
+	if origin == "" || rows[d.name].local(propVolume) != "" {
+		return false, nil
+	}
+	from, listed := rows[origin]
+	if !listed && slices.Contains(l.parents, Dataset{origin}.parent()) {
+		var err error
+		if from, err = readRow(ctx, l.runner, Dataset{origin}, propFor); err != nil && !errors.Is(err, ErrNotFound) {
+			return false, err
+		}
+	}
+	return from.local(propFor) == d.Leaf(), nil
 }
 
 // sweepEmpty removes what an earlier process made to compare with. What does not have propKind yet takes
