@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	// sweepRetry is how long the sweep at start waits for a pool that is not there yet.
+	// sweepRetry is how long a sweep waits for a pool that is not there.
 	sweepRetry = time.Minute
-	// sweepInterval is how often it is done again, for what could not be removed at once, such as a
+	// sweepInterval is how often all is swept again, for what could not be removed at once, such as a
 	// deleted volume a snapshot of which is being sent somewhere.
 	sweepInterval = time.Hour
 )
@@ -99,22 +99,21 @@ func (d *Driver) sweeping(id zfs.VolumeID) (unlock func()) {
 }
 
 // sweep finishes what an earlier process left half-done, as soon as the pools are there, and
-// from then on what could not be finished at once.
+// from then on what could not be finished at once. While a pool is away it tries again soon, but
+// below the parents on that alone: a sweep of all takes long where there are many volumes.
 func (d *Driver) sweep(ctx context.Context) {
-	log := d.config.Log
+	var away []zfs.Dataset
+	var full time.Time
 	for {
-		start, next := time.Now(), sweepInterval
-		err := d.guard(ctx, func() error { return d.store.Sweep(ctx, d.sweeping) })
-		switch {
-		case err == nil:
-			log.InfoContext(ctx, "swept what was left half-done", "duration", time.Since(start))
-		case ctx.Err() != nil:
-			return
-		case errors.Is(err, zfs.ErrUnavailable):
-			next = sweepRetry
-			log.WarnContext(ctx, "sweep has to wait for the pool", "retry", next, "error", err)
-		default:
-			log.ErrorContext(ctx, "sweep failed", "retry", next, "error", err)
+		if time.Since(full) >= sweepInterval {
+			away = d.sweepBelow(ctx, d.store.Parents())
+			full = time.Now()
+		} else {
+			away = d.sweepBelow(ctx, away)
+		}
+		next := time.Until(full.Add(sweepInterval))
+		if len(away) > 0 {
+			next = min(next, sweepRetry)
 		}
 		select {
 		case <-ctx.Done():
@@ -122,4 +121,28 @@ func (d *Driver) sweep(ctx context.Context) {
 		case <-time.After(next):
 		}
 	}
+}
+
+// sweepBelow sweeps below parents, and returns those that are not there.
+func (d *Driver) sweepBelow(ctx context.Context, parents []zfs.Dataset) (away []zfs.Dataset) {
+	start, log := time.Now(), d.config.Log
+	var faults []error
+	for _, p := range parents {
+		err := d.guard(ctx, func() error { return d.store.Sweep(ctx, d.sweeping, p) })
+		if errors.Is(err, zfs.ErrUnavailable) {
+			away = append(away, p)
+		}
+		faults = append(faults, err)
+	}
+	err := errors.Join(faults...)
+	switch {
+	case err == nil:
+		log.InfoContext(ctx, "swept what was left half-done", "duration", time.Since(start))
+	case ctx.Err() != nil:
+	case len(away) > 0:
+		log.WarnContext(ctx, "sweep has to wait for the pool", "retry", sweepRetry, "error", err)
+	default:
+		log.ErrorContext(ctx, "sweep failed", "retry", sweepInterval, "error", err)
+	}
+	return away
 }

@@ -92,9 +92,9 @@ type Store interface {
 	// hangs. Errors: ErrNotFound, when it is no volume's.
 	Owner(ctx context.Context, device uint64) (VolumeID, error)
 
-	// Sweep finishes or undoes what an earlier process left half-done. It is meant
-	// to run at start and now and then, beside other calls. What it does to the place of a volume it
+	// Sweep finishes or undoes what an earlier process left half-done below these parents, or below all where none
+	// is named. It is meant to run at start and now and then, beside other calls. What it does to the place of a volume it
 	// does under lock, which takes the volume alone, or returns nil when another call has it:
-	// that one then finds by itself what was left.
-	Sweep(ctx context.Context, lock func(VolumeID) (unlock func())) error
+	// that one then finds by itself what was left. Errors: ErrUnavailable (a parent; the others have been swept).
+	Sweep(ctx context.Context, lock func(VolumeID) (unlock func()), parents ...Dataset) error
 }

@@ -13,16 +13,21 @@ import (
 // made or whose snapshot was not marked for removal. New volumes that were not finished it
 // leaves to the next call about them, which alone knows that there is to be a volume.
 // Snapshots that this process takes carry its nonce.
-func (l *Local) Sweep(ctx context.Context, lock func(VolumeID) (unlock func())) error {
+func (l *Local) Sweep(ctx context.Context, lock func(VolumeID) (unlock func()), parents ...Dataset) error {
 	f, err := l.find(ctx)
 	if err != nil {
 		return err
 	}
-	faults := slices.Clone(f.faults)
-	for _, p := range l.parents {
-		if f.fault[p] == nil {
-			faults = append(faults, l.sweep(ctx, p, lock))
+	if len(parents) == 0 {
+		parents = l.parents
+	}
+	var faults []error
+	for _, p := range parents {
+		fault := f.usable(p)
+		if fault == nil {
+			fault = l.sweep(ctx, p, lock)
 		}
+		faults = append(faults, fault)
 	}
 	return errors.Join(faults...)
 }

@@ -1,6 +1,7 @@
 package zfs_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -62,5 +63,35 @@ func TestSweepBeside(t *testing.T) {
 		}
 		zfstest.Run(t, "zfs", "destroy", "-R", source)
 		zfstest.Run(t, "zfs", "destroy", "-R", theirs)
+	}
+}
+
+// TestSweepAway: below what is there all is swept, also where a pool is away, and below parents that are named alone.
+func TestSweepAway(t *testing.T) {
+	pool, other := zfstest.NewPool(t, 256<<20), zfstest.NewPool(t, 256<<20)
+	here, away := pool.Parent(t, "csi", zfstest.Driver), other.Parent(t, "csi", zfstest.Driver)
+	l := localOfTwo(t, run, away, here)
+	leave := func(parent zfs.Dataset) {
+		zfstest.Run(t, "zfs", "create", "-u", "-o", "zfs-csi:kind=copy-0badc0de-1", parent.String()+"/.copy-x")
+	}
+	swept := func(parent zfs.Dataset) bool {
+		return zfstest.Run(t, "zfs", "list", "-Hro", "name", parent.String()) == parent.String()
+	}
+	leave(here)
+	leave(away)
+	imports := other.Export(t)
+	if err := l.Sweep(t.Context(), free); !errors.Is(err, zfs.ErrUnavailable) || !swept(here) {
+		t.Errorf("while a pool is away: %v, and what is there was swept: %t", err, swept(here))
+	}
+	leave(here)
+	if err := l.Sweep(t.Context(), free, away); !errors.Is(err, zfs.ErrUnavailable) || swept(here) {
+		t.Errorf("below what is away alone: %v, and what is there was swept: %t", err, swept(here))
+	}
+	imports()
+	if err := l.Sweep(t.Context(), free, away); err != nil || !swept(away) || swept(here) {
+		t.Errorf("when the pool is back: %v, and it was swept: %t, the other: %t", err, swept(away), swept(here))
+	}
+	if err := l.Sweep(t.Context(), free); err != nil || !swept(here) {
+		t.Errorf("in the end: %v, and all was swept: %t", err, swept(here))
 	}
 }

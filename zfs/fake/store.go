@@ -172,12 +172,18 @@ func (s *Store) SetFormatted(ctx context.Context, id zfs.VolumeID) error {
 }
 
 // Sweep implements zfs.Store.
-func (s *Store) Sweep(ctx context.Context, lock func(zfs.VolumeID) func()) error {
+func (s *Store) Sweep(ctx context.Context, lock func(zfs.VolumeID) func(), parents ...zfs.Dataset) error {
 	if err := s.enter(ctx, "Sweep", zfs.VolumeID{}); err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
+	if len(parents) == 0 {
+		parents = s.parents
+	}
 	for _, d := range slices.Collect(maps.Values(s.datasets)) {
+		if !slices.Contains(parents, d.parent) {
+			continue
+		}
 		if d.unfinished && d.origin != nil {
 			if unlock := lock(zfs.VolumeIDFor(d.name.Leaf(), d.parent)); unlock != nil {
 				s.remove(d)
@@ -190,7 +196,11 @@ func (s *Store) Sweep(ctx context.Context, lock func(zfs.VolumeID) func()) error
 			}
 		}
 	}
-	return s.check()
+	var faults []error
+	for _, p := range parents {
+		faults = append(faults, s.usable(p))
+	}
+	return errors.Join(faults...)
 }
 
 // find returns the volume of an ID. Like the real Store it takes a volume for absent
