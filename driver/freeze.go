@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -12,6 +13,10 @@ import (
 	"github.com/zfs-csi/zfs-csi/driver/filesystem"
 	"github.com/zfs-csi/zfs-csi/zfs"
 )
+
+// restShared is for how long after a filesystem came to rest a clone may still join in. ZFS takes one snapshot of a
+// dataset per transaction group, so that those of many clones queue, and with ever new ones the rest would never end.
+const restShared = time.Second
 
 // freezes are the filesystems on zvols that are at rest, by device number. The zero
 // value is none.
@@ -28,6 +33,9 @@ type freeze struct {
 	users int
 	// dir is the open root of the filesystem; -1 when it is not ours to thaw.
 	dir int
+	// since is when it had come to rest, and ended is closed when it goes on.
+	since time.Time
+	ended chan struct{}
 }
 
 // quiesce returns the function that brings the filesystem on a zvol to rest while its
@@ -35,7 +43,8 @@ type freeze struct {
 // where there is nothing to bring to rest: ZFS takes the snapshot of a dataset at one
 // moment, and what is on a raw zvol only its user knows.
 //
-// Clones that are made of one source at the same time share one rest.
+// Clones that are made of one source at the same time share one rest; those that come late wait for the next, at most
+// until ctx ends.
 func (d *Driver) quiesce(ctx context.Context, source *zfs.Volume) func() (func() error, error) {
 	if source.Kind != zfs.Block || source.FSType == "" {
 		return nil
@@ -45,22 +54,27 @@ func (d *Driver) quiesce(ctx context.Context, source *zfs.Volume) func() (func()
 		if err != nil {
 			return nil, err
 		}
-		return d.freezes.take(h.stat.Rdev, func() (int, error) { return d.freeze(ctx, h) })
+		return d.freezes.take(ctx, h.stat.Rdev, func() (int, error) { return d.freeze(ctx, h) })
 	}
 }
 
 // take counts one more user of a device's rest, for the first of whom it calls freeze.
 // The function that it returns counts one less, and thaws after the last.
-func (f *freezes) take(device uint64, freezeIt func() (int, error)) (func() error, error) {
+func (f *freezes) take(ctx context.Context, device uint64, freezeIt func() (int, error)) (func() error, error) {
 	entry := f.entry(device)
 	entry.mu.Lock()
 	defer entry.mu.Unlock()
+	for entry.late() {
+		if err := entry.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if entry.users == 0 {
 		dir, err := freezeIt()
 		if err != nil {
 			return nil, err
 		}
-		entry.dir = dir
+		entry.dir, entry.since, entry.ended = dir, time.Now(), make(chan struct{})
 	}
 	entry.users++
 	return sync.OnceValue(entry.release), nil
@@ -89,12 +103,34 @@ func (f *freezes) entry(device uint64) *freeze {
 	return f.held[device]
 }
 
+// late tells whether it is too late to share the rest. Where nothing is to be thawed, nobody waits for that.
+func (f *freeze) late() bool {
+	return f.users > 0 && f.dir >= 0 && time.Since(f.since) > restShared
+}
+
+// wait waits until the rest has ended, without mu, which it has again when it returns.
+func (f *freeze) wait(ctx context.Context) error {
+	ended := f.ended
+	f.mu.Unlock()
+	defer f.mu.Lock()
+	select {
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for the filesystem to go on: %w", ctx.Err())
+	}
+}
+
 // release counts one user less, and thaws after the last.
 func (f *freeze) release() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.users--
-	if f.users > 0 || f.dir < 0 {
+	if f.users > 0 {
+		return nil
+	}
+	defer close(f.ended)
+	if f.dir < 0 {
 		return nil
 	}
 	defer unix.Close(f.dir)

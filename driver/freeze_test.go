@@ -1,13 +1,18 @@
 package driver
 
 import (
+	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/zfs-csi/zfs-csi/driver/filesystem"
+	"github.com/zfs-csi/zfs-csi/zfs"
 )
 
 // frozen tells whether a filesystem is at rest, by trying to bring it there.
@@ -86,6 +91,90 @@ func TestQuiesce(t *testing.T) {
 		if frozen(n.T, staging) {
 			n.Error("a filesystem was left at rest at the start")
 		}
+	})
+}
+
+// A filesystem goes on although ever new clones of it are made: who comes late waits until it has, and shares the next rest.
+func TestQuiesceLate(t *testing.T) {
+	eachType(t, func(n *node, u use) {
+		v, path := n.volume("v", u, 512*mib), n.folder("staging")
+		must(n.T, n.stage("v", path, mountCapability("", multiWriter)))
+		file, err := os.Create(filepath.Join(path, "file"))
+		must(n.T, err)
+		defer file.Close()
+		first, err := n.quiesce(n.context(), v)()
+		must(n.T, err)
+		time.Sleep(restShared + time.Millisecond)
+		written := make(chan error, 1)
+		go func() {
+			_, err := file.WriteString("text")
+			written <- err
+		}()
+		late := make(chan func() error, 2)
+		for range cap(late) {
+			go func() {
+				release, err := n.quiesce(n.context(), v)()
+				if err != nil {
+					n.Error(err)
+					release = func() error { return nil }
+				}
+				late <- release
+			}()
+		}
+		ctx, cancel := context.WithTimeout(n.context(), restShared/4)
+		defer cancel()
+		release, err := n.quiesce(ctx, v)()
+		if err == nil {
+			must(n.T, release())
+		}
+		if !errors.Is(err, context.DeadlineExceeded) || len(late) > 0 || len(written) > 0 {
+			n.Errorf("with a rest that is over: %v when its time is, %d others share it, and %d writes are done", err, len(late), len(written))
+		}
+		must(n.T, first())
+		select {
+		case err := <-written:
+			must(n.T, err)
+		case <-time.After(callTime):
+			n.Error("the filesystem does not go on")
+		}
+		for range cap(late) {
+			release := <-late
+			if !frozen(n.T, path) {
+				n.Error("those who waited do not share a rest")
+			}
+			defer func() { must(n.T, release()) }()
+		}
+	})
+}
+
+// A group that has to wait for the rest of one volume has none at rest meanwhile that another one could wait for.
+func TestQuiesceGroupLate(t *testing.T) {
+	eachType(t, func(n *node, u use) {
+		a, b := n.volume("a", u, 320*mib), n.volume("b", u, 320*mib)
+		for _, v := range []*zfs.Volume{a, b} {
+			must(n.T, n.stage(v.ID.String(), n.folder(v.ID.String()), mountCapability("", multiWriter)))
+		}
+		first, err := n.quiesce(n.context(), a)()
+		must(n.T, err)
+		time.Sleep(restShared + time.Millisecond)
+		ctx, cancel := context.WithTimeout(n.context(), restShared/2)
+		defer cancel()
+		done := make(chan error, 1)
+		go func() {
+			release, err := n.quiesceAll(ctx, []*zfs.Volume{b, a})
+			if err == nil {
+				err = release()
+			}
+			done <- err
+		}()
+		time.Sleep(restShared / 4)
+		if frozen(n.T, filepath.Join(n.dir, "b")) {
+			n.Error("the second volume is at rest while the first is waited for")
+		}
+		if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
+			n.Error(err)
+		}
+		must(n.T, first())
 	})
 }
 

@@ -80,7 +80,9 @@ func (d *Driver) quiesceAll(ctx context.Context, volumes []*zfs.Volume) (func() 
 		}
 		return err
 	}
-	for _, v := range volumes {
+	// In the same order in all calls: where one waits for the rest of a volume to end, no other waits meanwhile for one that it keeps.
+	byID := func(a, b *zfs.Volume) int { return strings.Compare(a.ID.String(), b.ID.String()) }
+	for _, v := range slices.SortedFunc(slices.Values(volumes), byID) {
 		unlock, err := d.whole(v)
 		if err != nil {
 			return nil, errors.Join(err, release())
