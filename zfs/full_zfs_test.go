@@ -87,11 +87,11 @@ func TestFullFilesystem(t *testing.T) {
 		made := func(what string, f func(zfs.VolumeID) (*zfs.Volume, error)) zfs.VolumeID {
 			t.Helper()
 			id := zfs.VolumeIDFor(fmt.Sprintf("%s-%t", what, thick), l.Parents()[0])
-			m, err := f(id)
-			if err != nil {
+			if _, err := f(id); err != nil {
 				t.Fatalf("%s of a full filesystem: %v", what, err)
 			}
-			if m, err = l.Get(t.Context(), id); err != nil {
+			m, err := l.Get(t.Context(), id)
+			if err != nil {
 				t.Fatal(err)
 			}
 			if m.Size != v.Size || m.Thick != thick {
