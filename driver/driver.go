@@ -74,8 +74,8 @@ type Driver struct {
 	snapshots listing[*zfs.Snapshot]
 	freezes   freezes
 	probes    probes
-	// thawRetry is the constant, but in tests.
-	thawRetry time.Duration
+	// thawRetry and restShared are the constants, but in tests.
+	thawRetry, restShared time.Duration
 	// running counts the operations under way, which outlive their calls.
 	running sync.WaitGroup
 }
@@ -103,5 +103,5 @@ func New(c Config) (*Driver, error) {
 	case len(c.Store.Parents()) == 0:
 		return nil, errors.New("no parent dataset is configured; name at least one, such as tank/csi")
 	}
-	return &Driver{config: c, store: c.Store, locks: newLocks(), thawRetry: thawRetry}, nil
+	return &Driver{config: c, store: c.Store, locks: newLocks(), thawRetry: thawRetry, restShared: restShared}, nil
 }

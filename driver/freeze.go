@@ -54,17 +54,17 @@ func (d *Driver) quiesce(ctx context.Context, source *zfs.Volume) func() (func()
 		if err != nil {
 			return nil, err
 		}
-		return d.freezes.take(ctx, h.stat.Rdev, func() (int, error) { return d.freeze(ctx, h) })
+		return d.freezes.take(ctx, h.stat.Rdev, d.restShared, func() (int, error) { return d.freeze(ctx, h) })
 	}
 }
 
-// take counts one more user of a device's rest, for the first of whom it calls freeze.
+// take counts one more user of a device's rest, which is shared for so long, and for the first of whom it calls freezeIt.
 // The function that it returns counts one less, and thaws after the last.
-func (f *freezes) take(ctx context.Context, device uint64, freezeIt func() (int, error)) (func() error, error) {
+func (f *freezes) take(ctx context.Context, device uint64, shared time.Duration, freezeIt func() (int, error)) (func() error, error) {
 	entry := f.entry(device)
 	entry.mu.Lock()
 	defer entry.mu.Unlock()
-	for entry.late() {
+	for entry.late(shared) {
 		if err := entry.wait(ctx); err != nil {
 			return nil, err
 		}
@@ -104,8 +104,8 @@ func (f *freezes) entry(device uint64) *freeze {
 }
 
 // late tells whether it is too late to share the rest. Where nothing is to be thawed, nobody waits for that.
-func (f *freeze) late() bool {
-	return f.users > 0 && f.dir >= 0 && time.Since(f.since) > restShared
+func (f *freeze) late(shared time.Duration) bool {
+	return f.users > 0 && f.dir >= 0 && time.Since(f.since) > shared
 }
 
 // wait waits until the rest has ended, without mu, which it has again when it returns.

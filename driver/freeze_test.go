@@ -45,6 +45,7 @@ func shutDown(t *testing.T, path string) {
 
 func TestQuiesce(t *testing.T) {
 	eachType(t, func(n *node, u use) {
+		n.restShared = callTime
 		v := n.volume("v", u, 512*mib)
 		staging := n.folder("staging")
 		quiesce := n.quiesce(n.context(), v)
