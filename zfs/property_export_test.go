@@ -1,6 +1,9 @@
 package zfs
 
-import "strconv"
+import (
+	"os"
+	"strconv"
+)
 
 // ValuesOf returns every value that ParseProperty gives for a property.
 func ValuesOf(name string) []string {
@@ -13,4 +16,11 @@ func ValuesOf(name string) []string {
 		values = append(values, strconv.FormatInt(size, 10))
 	}
 	return values
+}
+
+// LoadedBefore tells whether the module that is loaded is older than a release; false when there is no telling.
+func LoadedBefore(major, minor int) bool {
+	text, _ := os.ReadFile("/sys/module/zfs/version")
+	loaded, ok := parseRelease(string(text))
+	return ok && loaded.before(release{major, minor})
 }

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -76,8 +77,23 @@ func setAll(t *testing.T, dataset string, set map[string]string) {
 	}
 	for name, value := range set {
 		if out, err := exec.CommandContext(t.Context(), "zfs", "set", name+"="+value, dataset).CombinedOutput(); err != nil {
-			t.Logf("this version refuses %s=%s: %s", name, value, out)
+			if since := known(name, value); since == 0 || !zfs.LoadedBefore(2, since) {
+				t.Errorf("this version refuses %s=%s: %s", name, value, out)
+			}
 			delete(set, name)
 		}
 	}
+}
+
+// known returns n where OpenZFS takes a value only from 2.n on; 0 where it always does.
+func known(name, value string) int {
+	switch size, _ := strconv.Atoi(value); {
+	case name == "direct", name == "prefetch", name == "snapdir" && value == "disabled":
+		return 3
+	case strings.HasPrefix(value, "blake3"), name == "redundant_metadata" && (value == "some" || value == "none"):
+		return 2
+	case name == "recordsize" && size > 1<<20: // As zfs_max_recordsize was until then.
+		return 2
+	}
+	return 0
 }
