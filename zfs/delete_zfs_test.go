@@ -62,7 +62,8 @@ func TestDeleteInSecondPool(t *testing.T) {
 			if err := l.Delete(t.Context(), id); err != nil {
 				t.Error(err)
 			}
-			if runner.programs[first.Name] != 0 || runner.programs[second.Name] != 3 {
+			// One that finds a new zvol open, as udev has it for a moment, is run again.
+			if runner.programs[first.Name] != 0 || runner.programs[second.Name] < 3 {
 				t.Errorf("to delete a snapshot, a group and a volume these programs were run: %v", runner.programs)
 			}
 		}
