@@ -54,7 +54,7 @@ func TestDeviceOnZFS(t *testing.T) {
 					if own := filepath.Dir(node) == filepath.Join(dir, "dev"); own == udev {
 						t.Errorf("the device of %s is %s", v.ID, node)
 					}
-					f, err := os.OpenFile(node, os.O_RDWR, 0)
+					f, err := zfstest.Open(node, os.O_RDWR)
 					must(err)
 					size, err := f.Seek(0, 2)
 					must(err)

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 )
 
 // The fixtures are what ZFS said to the commands below, recorded from each version
@@ -260,7 +261,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// held opens the device of a zvol.
+// held opens the device of a zvol as soon as ZFS lets it: zfstest, which has that too, cannot be imported here.
 func held(t *testing.T, zvol string) (release func()) {
 	t.Helper()
 	device, err := newDevices(t.TempDir()).wait(t.Context(), zvol, func() error { return nil })
@@ -268,6 +269,10 @@ func held(t *testing.T, zvol string) (release func()) {
 		t.Fatal(err)
 	}
 	file, err := os.Open(device)
+	for deadline := time.Now().Add(time.Minute); errors.Is(err, ErrRestart) && time.Now().Before(deadline); {
+		time.Sleep(RestartPause)
+		file, err = os.Open(device)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,7 @@ func TestTombstoneFreesSpace(t *testing.T) {
 	if _, err := rand.Read(data); err != nil {
 		t.Fatal(err)
 	}
-	f, err := os.OpenFile(device, os.O_WRONLY, 0)
+	f, err := zfstest.Open(device, os.O_WRONLY)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -170,7 +170,7 @@ func (p *pools) put(_ zfs.VolumeID, at service.Place, text string) (before strin
 
 // overwrite replaces what the first block of a device holds.
 func overwrite(device, text string) (before string, err error) {
-	f, err := os.OpenFile(device, os.O_RDWR, 0)
+	f, err := zfstest.Open(device, os.O_RDWR)
 	if err != nil {
 		return "", err
 	}
