@@ -209,7 +209,7 @@ func (n *node) onPool(t *testing.T, file string) string {
 	t.Helper()
 	first := n.Driver.store.Parents()[0]
 	pool := first.Pool() + "-suspended"
-	zfstest.Run(t, "zpool", "create", "-O", "mountpoint=none", pool, file)
+	zfstest.Run(t, "zpool", "create", "-o", "cachefile=none", "-O", "mountpoint=none", pool, file)
 	t.Cleanup(func() { zfstest.Run(t, "zpool", "destroy", pool) })
 	parent := zfs.MustParseDataset(pool + "/csi")
 	zfstest.Run(t, "zfs", "create", "-o", "canmount=off", "-o", "zfs-csi:driver="+DefaultName, parent.String())

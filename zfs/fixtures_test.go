@@ -140,7 +140,7 @@ var faults = []struct {
 	{name: "snapshot-full", command: "zfs snapshot POOL/f@t POOL/c@t", asked: "POOL/f@t", want: ErrNoSpace},
 	{name: "clone-full", command: "zfs clone POOL/f@s POOL/x", asked: "POOL/x", want: ErrNoSpace},
 	{name: "receive-full", command: "zfs receive -u POOL/x", input: "stream", asked: "POOL/x", want: ErrNoSpace},
-	{name: "create-read-only", prepare: "zfs destroy POOL/filler && " + inTheEnd("zpool export POOL") + " && zpool import -N -o readonly=on -d $ZFS_CSI_TEST_DIR POOL",
+	{name: "create-read-only", prepare: "zfs destroy POOL/filler && " + inTheEnd("zpool export POOL") + " && zpool import -N -o cachefile=none -o readonly=on -d $ZFS_CSI_TEST_DIR POOL",
 		command: "zfs create POOL/x", asked: "POOL/x", want: ErrReadOnly},
 	{name: "snapshot-read-only", command: "zfs snapshot POOL/f@t POOL/c@t", asked: "POOL/f@t", want: ErrReadOnly},
 	{name: "clone-read-only", command: "zfs clone POOL/f@s POOL/x", asked: "POOL/x", want: ErrReadOnly},
@@ -163,7 +163,7 @@ var faults = []struct {
 // when the pool has noticed, which is with a write that does not come to its end.
 var suspendedPool = `mkdir $ZFS_CSI_TEST_DIR/frail && mount -t tmpfs -o size=96m tmpfs $ZFS_CSI_TEST_DIR/frail
 	truncate -s 1G $ZFS_CSI_TEST_DIR/frail/file
-	zpool create -o failmode=wait -O mountpoint=none POOL-frail $ZFS_CSI_TEST_DIR/frail/file
+	zpool create -o cachefile=none -o failmode=wait -O mountpoint=none POOL-frail $ZFS_CSI_TEST_DIR/frail/file
 	zfs create POOL-frail/f && zfs snapshot POOL-frail/f@s
 	head -c 96M /dev/zero >$ZFS_CSI_TEST_DIR/frail/filler 2>/dev/null || true
 	zfs set zfs-csi:x=y POOL-frail/f >/dev/null 2>&1 &
@@ -221,7 +221,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	file := filepath.Join(dir, pool)
-	shell("truncate -s 1G " + file + " && zpool create -o feature@zstd_compress=disabled -O mountpoint=none " + pool + " " + file)
+	shell("truncate -s 1G " + file + " && zpool create -o cachefile=none -o feature@zstd_compress=disabled -O mountpoint=none " + pool + " " + file)
 	defer shell(inTheEnd("zpool destroy " + pool))
 	defer shell(strings.ReplaceAll(wellPool, "POOL", pool))
 

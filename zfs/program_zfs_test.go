@@ -36,7 +36,7 @@ func newProgramPool(t *testing.T) (*Local, func(script string) string) {
 		return string(out)
 	}
 	file := filepath.Join(dir, pool)
-	shell("truncate -s 1G " + file + " && zpool create -O mountpoint=none POOL " + file)
+	shell("truncate -s 1G " + file + " && zpool create -o cachefile=none -O mountpoint=none POOL " + file)
 	t.Cleanup(func() {
 		if out, err := exec.Command("sh", "-ec", inTheEnd("zpool destroy "+pool)).CombinedOutput(); err != nil { //nolint:noctx // The test's context has ended.
 			t.Errorf("destroy the pool: %v: %s", err, out)
@@ -175,7 +175,7 @@ func TestProgramRefused(t *testing.T) {
 	if err := store.execute(t.Context(), "zfscsinopool", true, "return 1", &result); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("a pool that is not there: %v, want %v", err, ErrUnavailable)
 	}
-	shell(inTheEnd("zpool export POOL") + " && zpool import -o readonly=on -d $ZFS_CSI_TEST_DIR POOL")
+	shell(inTheEnd("zpool export POOL") + " && zpool import -o cachefile=none -o readonly=on -d $ZFS_CSI_TEST_DIR POOL")
 	if err := store.execute(t.Context(), pool, true, "return 1", &result); !errors.Is(err, ErrReadOnly) {
 		t.Errorf("a pool that is read-only: %v, want %v", err, ErrReadOnly)
 	}

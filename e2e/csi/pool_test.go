@@ -174,7 +174,7 @@ func TestPoolReplaced(t *testing.T) {
 		file := filepath.Join(s.dir, p.Name)
 		s.must(os.WriteFile(file, nil, 0o600))
 		s.must(os.Truncate(file, poolSize))
-		s.shell("zpool", "create", "-O", "mountpoint=none", p.Name, file)
+		s.shell("zpool", "create", "-o", "cachefile=none", "-O", "mountpoint=none", p.Name, file)
 		s.shell("zfs", "create", s.parents[i].String())
 		s.shell("zfs", "create", s.parents[i].String()+"/"+a)
 	}

@@ -35,7 +35,7 @@ func onFrail(t *testing.T, failmode string) *frail {
 	file := filepath.Join(f.dir, "file")
 	s.must(os.WriteFile(file, nil, 0o600))
 	s.must(os.Truncate(file, 1<<30))
-	s.shell("zpool", "create", "-o", "failmode="+failmode, "-O", "mountpoint=none", f.pool, file)
+	s.shell("zpool", "create", "-o", "cachefile=none", "-o", "failmode="+failmode, "-O", "mountpoint=none", f.pool, file)
 	before := s.parents
 	s.onlyParent(f.pool + "/csi")
 	s.swept()
