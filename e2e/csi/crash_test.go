@@ -122,9 +122,11 @@ func (s *mortal) crash(m mortality, n int, after, repeated bool) bool {
 	if !died() {
 		s.must(err)
 	}
+	if repeated {
+		s.must(m.call(s.ctx(), s.stack, k))
+	}
 	done := err == nil || repeated
 	if done {
-		s.eventually("the call succeeds", func() error { return m.call(s.ctx(), s.stack, k) })
 		for id, text := range m.made {
 			held[id] = text
 		}

@@ -49,10 +49,10 @@ func TestPending(t *testing.T) {
 	_, err = s.DeleteVolume(s.ctx(), &csi.DeleteVolumeRequest{VolumeId: "b"})
 	s.code(err, codes.Aborted, "b")
 	close(release)
-	s.eventually("the clone is there", func() error {
+	s.insist("the clone is there", func() error {
 		_, err := s.CreateVolume(s.ctx(), dataset.cloneRequest("b", a))
 		return err
-	})
+	}, codes.Aborted)
 	s.delete(a, "b", c, d)
 }
 

@@ -221,7 +221,7 @@ func TestModifyInterrupted(t *testing.T) {
 	s.runner.at(nil)
 	s.are(a, map[string]string{"compression": "zstd", "refreservation": "none"})
 	s.restart()
-	s.eventually("the call succeeds, though the next driver is just taking the change back", func() error { return s.modify(a, thick) })
+	s.insist("the call succeeds, though the next driver is just taking the change back", func() error { return s.modify(a, thick) }, codes.Aborted)
 	s.are(a, map[string]string{"compression": "zstd"})
 	if s.property(a, "refreservation") == "none" {
 		t.Error("the repeated call reserves nothing")

@@ -262,6 +262,19 @@ func (s *stack) sameSpace(before []int64) {
 	})
 }
 
+// insist makes a call again as long as it answers one of the codes, within a deadline. Any other error is fatal.
+func (s *stack) insist(what string, call func() error, transient ...codes.Code) {
+	s.Helper()
+	s.eventually(what, func() error {
+		s.Helper()
+		err := call()
+		if err != nil && !slices.Contains(transient, status.Code(err)) {
+			s.Fatalf("%s: %v", what, err)
+		}
+		return err
+	})
+}
+
 // eventually polls until f returns nil, within a deadline.
 func (s *stack) eventually(what string, f func() error) {
 	s.Helper()

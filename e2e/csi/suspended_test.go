@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -110,14 +109,7 @@ func TestPoolSuspended(t *testing.T) {
 			s.unavailable(a)
 
 			s.comeBack()
-			s.eventually("the volume can be unpublished", func() error {
-				_, err := s.NodeUnpublishVolume(s.ctx(), &csi.NodeUnpublishVolumeRequest{VolumeId: a, TargetPath: s.target(a)})
-				if err != nil {
-					return err
-				}
-				_, err = s.NodeUnstageVolume(s.ctx(), &csi.NodeUnstageVolumeRequest{VolumeId: a, StagingTargetPath: s.staging(a)})
-				return err
-			})
+			s.unpublish(a)
 			s.withoutSnapshots(a)
 		})
 	}
@@ -183,7 +175,7 @@ func (f *frail) goesAwayAt(k kind, op operation, n int) bool {
 	}
 	f.Logf("%s, away at change %d: %v", op.name, n, status.Code(err))
 	f.comeBack()
-	f.eventually("the call succeeds", func() error { return op.call(f.ctx(), f.stack, k) })
+	f.insist("the call succeeds", func() error { return op.call(f.ctx(), f.stack, k) }, codes.Aborted)
 	return true
 }
 

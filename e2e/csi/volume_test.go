@@ -10,6 +10,7 @@ import (
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
 
 	"github.com/zfs-csi/zfs-csi/e2e/service"
 )
@@ -83,7 +84,8 @@ func (s *stack) unpublish(ids ...string) {
 	s.Helper()
 	for _, id := range ids {
 		// A command that another test starts just now holds all that is open, for a moment.
-		s.eventually(id+" is unpublished", func() error { return s.Unpublish(s.ctx(), id, service.PlaceIn(s.dir, id)) })
+		s.insist(id+" is unpublished", func() error { return s.Unpublish(s.ctx(), id, service.PlaceIn(s.dir, id)) },
+			codes.Aborted, codes.FailedPrecondition)
 	}
 }
 
