@@ -25,11 +25,14 @@ const (
 type patient struct {
 	files map[string]string
 	mknod error
+	// patience is how long each command may take.
+	patience time.Duration
 	recorded
 }
 
 func newPatient() *patient {
 	return &patient{
+		patience: time.Minute,
 		files: map[string]string{
 			"sys/module/zfs/version":              "2.3.9-0+deb13u1\n",
 			"dev/zfs":                             "",
@@ -72,7 +75,7 @@ func (p *patient) examine(t *testing.T) []Finding {
 	}
 	doctor := Doctor{
 		Runner: &p.recorded, Root: root, Driver: "ours",
-		Parents: []Dataset{MustParseDataset("tank/csi")}, Patience: 100 * time.Millisecond,
+		Parents: []Dataset{MustParseDataset("tank/csi")}, Patience: p.patience,
 		mknod: func(path string, _ uint32, _ int) error {
 			if p.mknod != nil {
 				return p.mknod
@@ -123,7 +126,7 @@ func TestDoctorOfAnIllMachine(t *testing.T) {
 		"bare zvol":    {bareZvol, Fault, "devices of zvols", "1 of 1 have no node", "privileged"},
 		"exported":     {func(p *patient) { delete(p.files, "proc/spl/kstat/zfs/tank/state") }, Fault, "pool tank", "not imported", "zpool import tank"},
 		"suspended":    {func(p *patient) { p.files["proc/spl/kstat/zfs/tank/state"] = "SUSPENDED\n" }, Fault, "pool tank", "suspended", "zpool clear tank"},
-		"hanging":      {func(p *patient) { p.hang = []string{askPool} }, Fault, "pool tank", "no answer in 100ms", "dmesg"},
+		"hanging":      {hanging, Fault, "pool tank", "no answer in 100ms", "dmesg"},
 		"degraded":     {degraded, Warning, "pool tank", "DEGRADED: One or more devices has been taken offline by the administrator. Sufficient", "'zpool online' or replace"},
 		"read-only":    {poolWith("readonly\toff", "readonly\ton"), Fault, "pool tank", "imported read-only", "zpool export tank"},
 		"failmode":     {poolWith("failmode\twait", "failmode\tpanic"), Warning, "pool tank", "halts the node", "failmode=wait"},
@@ -191,6 +194,10 @@ func noKstats(p *patient) {
 func bareZvol(p *patient) {
 	delete(p.files, "dev/zd0")
 	p.mknod = os.ErrPermission
+}
+
+func hanging(p *patient) {
+	p.hang, p.patience = []string{askPool}, 100*time.Millisecond
 }
 
 func degraded(p *patient) {

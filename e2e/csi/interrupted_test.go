@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
@@ -183,22 +183,30 @@ func (s *stack) dieBefore(command string, f func()) {
 // TestDeadline: a hung command does not hang the calls that come after.
 func TestDeadline(t *testing.T) {
 	s := newStack(t)
-	hang := make(chan struct{})
+	reached, hang := make(chan struct{}), make(chan struct{})
+	reach := sync.OnceFunc(func() { close(reached) })
 	s.runner.at(func(zfs.Command) error {
+		reach()
 		<-hang
 		return nil
 	})
-	ctx, cancel := context.WithTimeout(s.ctx(), 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(s.ctx(), inTime)
 	defer cancel()
 	_, err := s.CreateVolume(ctx, dataset.request("a"))
 	s.code(err, codes.DeadlineExceeded)
+	select {
+	case <-reached:
+	default:
+		close(hang)
+		t.Fatal("the deadline passed before the first command")
+	}
 	_, err = s.CreateVolume(s.ctx(), dataset.request("a"))
 	s.code(err, codes.Aborted, "a")
 	close(hang)
 	s.runner.at(nil)
-	s.eventually("the volume is there", func() error {
+	s.insist("the volume is there", func() error {
 		_, err := s.CreateVolume(s.ctx(), dataset.request("a"))
 		return err
-	})
+	}, codes.Aborted)
 	s.delete("a")
 }

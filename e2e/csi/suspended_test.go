@@ -206,19 +206,22 @@ func (s *stack) atChange(n int, f func()) {
 	})
 }
 
-// TestDeadlines lets the deadline of each operation pass while a command hangs: the call returns in time, the next
+// TestGivenUp gives up the call of each operation while a command hangs: the call returns in time, the next
 // one says ABORTED, and both are well once the command ends.
-func TestDeadlines(t *testing.T) {
+func TestGivenUp(t *testing.T) {
 	s := newStack(t)
 	s.inTurn(dataset, unlessAll(operations(), "create", "clone", "snapshot", "delete a source with a snapshot"), func(op operation) {
 		hang := make(chan struct{})
-		s.atChange(1, func() { <-hang })
-		ctx, cancel := context.WithTimeout(s.ctx(), 300*time.Millisecond)
+		ctx, cancel := context.WithCancel(s.soon())
 		defer cancel()
-		s.code(op.call(ctx, s, dataset), codes.DeadlineExceeded)
+		s.atChange(1, func() {
+			cancel()
+			<-hang
+		})
+		s.code(op.call(ctx, s, dataset), codes.Canceled)
 		s.code(op.call(s.soon(), s, dataset), codes.Aborted)
 		close(hang)
-		s.eventually("the call succeeds", func() error { return op.call(s.ctx(), s, dataset) })
+		s.insist("the call succeeds", func() error { return op.call(s.ctx(), s, dataset) }, codes.Aborted)
 		s.runner.wrap(nil)
 	})
 }
