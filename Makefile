@@ -97,12 +97,13 @@ test-host: ## the tests that need no ZFS; the others are skipped
 	go test $(RACE) $(TESTFLAGS) $(call longest-first,$(shell go list $(PACKAGES)))
 	$(AS_TOOL) go -C e2e/cluster test ./specs
 
+# The machine has two processors, however many this computer has: more packages at once would only make each other late.
 .PHONY: test-zfs
 test-zfs: machine build ## the tests that use ZFS, on real ZFS
 	$(if $(filter %/e2e/machine,$(shell go list $(PACKAGES))),ZFS_CSI_BUILT_MACHINE=$(MACHINE) \
 		go test -count=1 -run=TestInterrupted $(TESTFLAGS) ./e2e/machine)
 	CGO_ENABLED=0 ZFS_CSI_BINARY=$(CURDIR)/bin/zfs-csi \
-		$(MACHINE) run -- go test -count=1 -timeout=$(REAL_TIMEOUT) $(SMALL) $(TESTFLAGS) -exec '$(MACHINE) exec' \
+		$(MACHINE) run -- go test -count=1 -p=2 -timeout=$(REAL_TIMEOUT) $(SMALL) $(TESTFLAGS) -exec '$(MACHINE) exec' \
 		$(call longest-first,$(filter-out %/e2e/chart %/e2e/machine %/e2e/story %/zfs/fake,$(shell go list $(PACKAGES))))
 
 .PHONY: test-exhaustive
