@@ -12,7 +12,7 @@ var (
 
 // allowList holds the properties a user may set, from zfsprops(7) of OpenZFS 2.1 to
 // 2.4. A version that lacks a property or value refuses it by itself: blake3 and
-// the words "some" and "none" of redundant_metadata need 2.2; direct, prefetch and
+// the words "some" and "none" of redundant_metadata, and a recordsize above 1 MiB, need 2.2; direct, prefetch and
 // snapdir=disabled need 2.3.
 var allowList = map[Property]rule{
 	"compression": {
