@@ -25,12 +25,6 @@ func operations() []operation {
 			return err
 		}
 	}
-	deletion := func(id string) func(context.Context, *stack, kind) error {
-		return func(ctx context.Context, s *stack, _ kind) error {
-			_, err := s.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: id})
-			return err
-		}
-	}
 	return []operation{
 		{"create", create(func(k kind) *csi.CreateVolumeRequest { return k.request("n") }), map[string]string{"n": ""}, nil},
 		{"clone", create(func(k kind) *csi.CreateVolumeRequest { return k.cloneRequest("n", "a") }), map[string]string{"n": "text"}, nil},
@@ -56,13 +50,20 @@ func operations() []operation {
 			})
 			return err
 		}, nil, nil},
-		{"delete a source with a snapshot", deletion("a"), nil, []string{"a"}},
-		{"delete a source with a clone", deletion("b"), nil, []string{"b"}},
+		deletion("delete a source with a snapshot", "a"),
+		deletion("delete a source with a clone", "b"),
 		{"delete a snapshot", func(ctx context.Context, s *stack, _ kind) error {
 			_, err := s.DeleteSnapshot(ctx, &csi.DeleteSnapshotRequest{SnapshotId: "a@s"})
 			return err
 		}, nil, []string{"a@s"}},
 	}
+}
+
+func deletion(name, id string) operation {
+	return operation{name, func(ctx context.Context, s *stack, _ kind) error {
+		_, err := s.DeleteVolume(ctx, &csi.DeleteVolumeRequest{VolumeId: id})
+		return err
+	}, nil, []string{id}}
 }
 
 // unlessAll returns those of the operations that the names are of, unless nothing is to be left out.

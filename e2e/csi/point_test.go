@@ -73,6 +73,16 @@ func mortalities(k kind) (all []mortality) {
 			_, err := s.DeleteSnapshot(ctx, &csi.DeleteSnapshotRequest{SnapshotId: "a@s"})
 			return err
 		}, nil, []string{"a@s"}}, prepare: buried},
+		mortality{operation: deletion("delete a clone", "c")},
+		mortality{operation: deletion("delete a volume of no relatives", "n"), prepare: func(s *stack, k kind, held map[string]string) {
+			s.create(k.request("n"))
+			held["n"] = ""
+		}},
+		mortality{operation: deletion("delete what a tombstone was restored to", "r"), prepare: func(s *stack, k kind, held map[string]string) {
+			buried(s, k, held)
+			s.create(k.restoreRequest("r", "a@s"))
+			held["r"] = "text"
+		}},
 		mortality{operation: operation{"delete a group", func(ctx context.Context, s *stack, _ kind) error {
 			_, err := s.DeleteVolumeGroupSnapshot(ctx, &csi.DeleteVolumeGroupSnapshotRequest{GroupSnapshotId: "g"})
 			return err
