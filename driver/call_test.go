@@ -66,7 +66,7 @@ func TestHungPool(t *testing.T) {
 	s.want(err, codes.Aborted, "pvc-1")
 	close(g.open)
 	// What was begun goes on to its end, and then answers.
-	for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) { // between two looks
 		resp, err := s.CreateVolume(s.context(), request("pvc-1", mib, mount("")))
 		if err == nil && resp.GetVolume().GetVolumeId() == "pvc-1" {
 			break
@@ -76,7 +76,7 @@ func TestHungPool(t *testing.T) {
 		}
 	}
 	// Its lock was given back before the log was told of it.
-	for end := time.Now().Add(deadline); !strings.Contains(s.log.String(), "operation ended after its call"); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(deadline); !strings.Contains(s.log.String(), "operation ended after its call"); time.Sleep(time.Millisecond) { // between two looks
 		if time.Now().After(end) {
 			t.Fatal("the log does not tell how the operation ended")
 		}

@@ -95,9 +95,21 @@ func TestQuiesce(t *testing.T) {
 	})
 }
 
+// age has what is at rest have come to it too long ago to be shared.
+func (n *node) age() {
+	n.freezes.mu.Lock()
+	defer n.freezes.mu.Unlock()
+	for _, entry := range n.freezes.held {
+		entry.mu.Lock()
+		entry.since = entry.since.Add(-2 * n.restShared)
+		entry.mu.Unlock()
+	}
+}
+
 // A filesystem goes on although ever new clones of it are made: who comes late waits until it has, and shares the next rest.
 func TestQuiesceLate(t *testing.T) {
 	eachType(t, func(n *node, u use) {
+		n.restShared = callTime
 		v, path := n.volume("v", u, 512*mib), n.folder("staging")
 		must(n.T, n.stage("v", path, mountCapability("", multiWriter)))
 		file, err := os.Create(filepath.Join(path, "file"))
@@ -105,7 +117,7 @@ func TestQuiesceLate(t *testing.T) {
 		defer file.Close()
 		first, err := n.quiesce(n.context(), v)()
 		must(n.T, err)
-		time.Sleep(restShared + time.Millisecond)
+		n.age()
 		written := make(chan error, 1)
 		go func() {
 			_, err := file.WriteString("text")
@@ -122,7 +134,7 @@ func TestQuiesceLate(t *testing.T) {
 				late <- release
 			}()
 		}
-		ctx, cancel := context.WithTimeout(n.context(), restShared/4)
+		ctx, cancel := context.WithTimeout(n.context(), 250*time.Millisecond)
 		defer cancel()
 		release, err := n.quiesce(ctx, v)()
 		if err == nil {
@@ -157,8 +169,8 @@ func TestQuiesceGroupLate(t *testing.T) {
 		}
 		first, err := n.quiesce(n.context(), a)()
 		must(n.T, err)
-		time.Sleep(restShared + time.Millisecond)
-		ctx, cancel := context.WithTimeout(n.context(), restShared/2)
+		n.age()
+		ctx, cancel := context.WithTimeout(n.context(), 500*time.Millisecond)
 		defer cancel()
 		done := make(chan error, 1)
 		go func() {
@@ -168,12 +180,17 @@ func TestQuiesceGroupLate(t *testing.T) {
 			}
 			done <- err
 		}()
-		time.Sleep(restShared / 4)
-		if frozen(n.T, filepath.Join(n.dir, "b")) {
-			n.Error("the second volume is at rest while the first is waited for")
-		}
-		if err := <-done; !errors.Is(err, context.DeadlineExceeded) {
-			n.Error(err)
+		for waits := true; waits; {
+			select {
+			case err := <-done:
+				if waits = false; !errors.Is(err, context.DeadlineExceeded) {
+					n.Error(err)
+				}
+			case <-time.After(time.Millisecond): // between two looks
+				if frozen(n.T, filepath.Join(n.dir, "b")) {
+					n.Error("the second volume is at rest while the first is waited for")
+				}
+			}
 		}
 		must(n.T, first())
 	})

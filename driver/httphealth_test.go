@@ -121,7 +121,7 @@ func TestHealthBeforeTheDriver(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- d.Serve(ctx, socket) }()
-	for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) { // between two looks
 		code, body := ask("/healthz")
 		if code == http.StatusOK {
 			break

@@ -91,7 +91,7 @@ func (s *registering) awaitLog(says string) {
 
 func (s *registering) awaitCount(n int, says string) {
 	s.Helper()
-	for end := time.Now().Add(eventually); strings.Count(s.log.String(), says) < n; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(eventually); strings.Count(s.log.String(), says) < n; time.Sleep(time.Millisecond) { // between two looks
 		if time.Now().After(end) {
 			s.Fatalf("the log does not say %d times %q:\n%s", n, says, s.log)
 		}

@@ -28,7 +28,7 @@ func TestStopWaits(t *testing.T) {
 	<-g.entered
 	stopped := make(chan error)
 	go func() { stopped <- s.stop() }()
-	for end := time.Now().Add(deadline); !strings.Contains(s.log.String(), "stopping"); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(deadline); !strings.Contains(s.log.String(), "stopping"); time.Sleep(time.Millisecond) { // between two looks
 		if time.Now().After(end) {
 			t.Fatal("does not stop")
 		}
@@ -118,7 +118,7 @@ func TestStaleSocket(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- d.Serve(ctx, path) }()
-	for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(deadline); ; time.Sleep(time.Millisecond) { // between two looks
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "unix", path)
 		if err == nil {
 			err = conn.Close()

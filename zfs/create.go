@@ -109,25 +109,22 @@ func (s Spec) native() []string {
 // full one has a quota of what that holds, and its size is noted, which counts as long as it has that quota.
 func (s Spec) limits() []string {
 	size := strconv.FormatInt(s.Size, 10)
-	switch {
+	var out []string
+	switch quota := strconv.FormatInt(s.held, 10); {
 	case s.Kind == Block:
-		return append([]string{"volsize=" + size}, s.reservation()...)
+		out = []string{"volsize=" + size}
 	case s.held > s.Size:
-		quota := strconv.FormatInt(s.held, 10)
-		return append([]string{"refquota=" + quota, propSize + "=" + size + "/" + quota}, s.reservation()...)
+		out = []string{"refquota=" + quota, propSize + "=" + size + "/" + quota}
+	default:
+		out = []string{"refquota=" + size}
 	}
-	return append([]string{"refquota=" + size}, s.reservation()...)
-}
-
-// reservation is the one of those that reserves the size, if that is asked for.
-func (s Spec) reservation() []string {
 	switch {
-	case !s.Thick:
-		return nil
-	case s.Kind == Filesystem:
-		return []string{"refreservation=" + strconv.FormatInt(s.Size, 10)}
+	case s.Thick && s.Kind == Block:
+		out = append(out, "refreservation=auto")
+	case s.Thick:
+		out = append(out, "refreservation="+size)
 	}
-	return []string{"refreservation=auto"}
+	return out
 }
 
 // fitting calls f, and where there is no room since the filesystem or snapshot of that name holds more than the size, calls

@@ -69,9 +69,9 @@ local function snapshotsOf(dataset)
   return found
 end
 
--- obstacle returns why a dataset, or a tombstone, cannot be deleted, or nil; clone is the one that is to take over its
+-- obstacle returns why a dataset, or a tombstone, cannot be deleted, or nil; heir is the clone that is to take over its
 -- snapshots, if any. It changes nothing.
-local function obstacle(dataset, tombstone, snapshots, clone, looked)
+local function obstacle(dataset, tombstone, snapshots, heir, looked)
   local child = first(zfs.list.children(dataset))
   if child ~= nil then
     return {status = "dependent", dataset = dataset, what = child}
@@ -95,7 +95,7 @@ local function obstacle(dataset, tombstone, snapshots, clone, looked)
     end
   end
   -- This looks at all snapshots of both, and so is made once.
-  if clone ~= nil and zfs.check.promote(clone) == EBUSY then
+  if heir ~= nil and zfs.check.promote(heir) == EBUSY then
     return {status = "busy", dataset = dataset}
   end
   -- A rollback's check is the one that tells a dataset in use apart from one that has
@@ -126,24 +126,24 @@ end
 
 -- replace hands a dataset's snapshots to a clone of the newest of them, if there are any, and destroys it: promotion hands a clone
 -- all snapshots up to its origin, and no two of a dataset are of one transaction group.
-local function replace(dataset, clone)
-  if clone ~= nil then
-    local errno, conflicts = zfs.sync.promote(clone)
+local function replace(dataset, heir)
+  if heir ~= nil then
+    local errno, conflicts = zfs.sync.promote(heir)
     if errno == EEXIST and conflicts ~= nil then
       local names = {}
       for leaf in pairs(conflicts) do
         names[#names + 1] = leaf
       end
-      return {status = "conflict", dataset = dataset, what = clone, conflicts = names}
+      return {status = "conflict", dataset = dataset, what = heir, conflicts = names}
     elseif errno ~= 0 then
-      return {status = "failed", dataset = clone, errno = errno}
+      return {status = "failed", dataset = heir, errno = errno}
     end
   end
 
   local origin = zfs.get_prop(dataset, "origin")
   local errno = zfs.sync.destroy(dataset)
   if errno ~= 0 then
-    if clone ~= nil then
+    if heir ~= nil then
       zfs.sync.promote(dataset)
     end
     if errno == EBUSY then
@@ -160,7 +160,7 @@ local function replace(dataset, clone)
   if above ~= nil and own(above, "zfs-csi:deleted") ~= nil then
     zfs.sync.rollback(above)
   end
-  return {status = "deleted", dataset = dataset, promoted = clone}
+  return {status = "deleted", dataset = dataset, promoted = heir}
 end
 
 -- remove deletes a dataset, or makes a tombstone of it: what holds a caller's snapshot stays
@@ -177,8 +177,8 @@ local function remove(dataset, tombstone, looked)
       alone[#alone + 1] = snapshot.name
     end
   end
-  local clone = not keep and newest(cloned) or nil
-  local refused = obstacle(dataset, tombstone, snapshots, clone, looked)
+  local heir = not keep and newest(cloned) or nil
+  local refused = obstacle(dataset, tombstone, snapshots, heir, looked)
   if refused ~= nil then
     return refused
   end
@@ -191,7 +191,7 @@ local function remove(dataset, tombstone, looked)
     end
   end
   if not keep then
-    return replace(dataset, clone)
+    return replace(dataset, heir)
   end
   local errno = zfs.sync.set_prop(dataset, "zfs-csi:deleted", "yes")
   if errno ~= 0 then

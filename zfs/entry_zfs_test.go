@@ -138,15 +138,22 @@ func TestEntriesLookedFor(t *testing.T) {
 	}
 }
 
-// TestEntriesSweptMeanwhile: a sweep that sees no entry elsewhere while one is being taken there does not hide it.
-func TestEntriesSweptMeanwhile(t *testing.T) {
-	l := newLocal(t)
-	zfs.SetEntriesOfParent(l, 0)
+// quiesced makes a volume that is brought to rest for its snapshots, so that a test can do something just before them.
+func quiesced(t *testing.T, l *zfs.Local) zfs.VolumeID {
+	t.Helper()
 	id := zfs.VolumeIDFor("ext4", l.Parents()[0])
 	spec := zfs.Spec{Parent: l.Parents()[0], Kind: zfs.Block, Size: 16 << 20, Attributes: zfs.Attributes{Name: "ext4", FSType: "ext4"}}
 	if _, err := l.Create(t.Context(), id, spec); err != nil {
 		t.Fatal(err)
 	}
+	return id
+}
+
+// TestEntriesSweptMeanwhile: a sweep that sees no entry elsewhere while one is being taken there does not hide it.
+func TestEntriesSweptMeanwhile(t *testing.T) {
+	l := newLocal(t)
+	zfs.SetEntriesOfParent(l, 0)
+	id := quiesced(t, l)
 	swept := false
 	rest := func([]*zfs.Volume) (func() error, error) {
 		if !swept { // There is no dataset for the entry yet.
@@ -169,11 +176,7 @@ func TestEntriesSweptMeanwhile(t *testing.T) {
 func TestEntryRefused(t *testing.T) {
 	l := newLocal(t)
 	zfs.SetEntriesOfParent(l, 0)
-	id := zfs.VolumeIDFor("ext4", l.Parents()[0])
-	spec := zfs.Spec{Parent: l.Parents()[0], Kind: zfs.Block, Size: 16 << 20, Attributes: zfs.Attributes{Name: "ext4", FSType: "ext4"}}
-	if _, err := l.Create(t.Context(), id, spec); err != nil {
-		t.Fatal(err)
-	}
+	id := quiesced(t, l)
 	refused := errors.New("not now")
 	try := func() {
 		t.Helper()

@@ -108,16 +108,15 @@ type poolLooks struct {
 // ErrUnavailable when the pool does not answer.
 func (l *Local) stats(ctx context.Context, pool string, names []string) (map[string]row, error) {
 	looks := l.statsOf[pool]
-	silent := fmt.Errorf("pool %s does not answer, perhaps one of its disks hangs; see `zpool iostat -v %s` and the kernel's log: %w", pool, pool, ErrUnavailable)
 	if looks.late.Load() > 0 {
-		return nil, silent
+		return nil, noAnswer(pool)
 	}
 	tooLong := time.NewTimer(l.answerTime)
 	defer tooLong.Stop()
 	select {
 	case looks.running <- struct{}{}:
 	case <-tooLong.C:
-		return nil, silent
+		return nil, noAnswer(pool)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -155,10 +154,15 @@ func (l *Local) stats(ctx context.Context, pool string, names []string) (map[str
 			<-done
 			looks.late.Add(-1)
 		}()
-		return nil, silent
+		return nil, noAnswer(pool)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// noAnswer returns what is wrong with a pool that does not answer.
+func noAnswer(pool string) error {
+	return fmt.Errorf("pool %s does not answer: perhaps one of its disks hangs, or a pool is being imported; see the kernel's log: %w", pool, ErrUnavailable)
 }
 
 // toldRow returns what the kernel told of a dataset or snapshot as `zfs get -p` does, of the properties in asked. What has its

@@ -52,7 +52,7 @@ func TestLookBesideOneThatHangs(t *testing.T) {
 		t.Errorf("the pool that hangs was asked %d times", n)
 	}
 	close(back)
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) { // between two looks
 		_, err := l.Get(t.Context(), VolumeID{"b"})
 		if errors.Is(err, ErrNotFound) {
 			return

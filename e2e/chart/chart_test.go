@@ -161,7 +161,7 @@ func TestSidecars(t *testing.T) {
 	}{
 		{"snapshots", "csi-provisioner", []string{"--node-deployment", "--strict-topology", "--immediate-topology=false", "--enable-capacity", "--extra-create-metadata"}, nil},
 		{"distributed", "csi-provisioner", []string{"--node-deployment"}, []string{"--node-deployment-base-delay=0s"}},
-		{"snapshots", "csi-snapshotter", []string{"--leader-election"}, []string{"--node-deployment"}},
+		{"snapshots", "csi-snapshotter", []string{"--leader-election", "--extra-create-metadata"}, []string{"--node-deployment"}},
 		{"distributed", "csi-snapshotter", []string{"--node-deployment"}, []string{"--leader-election"}},
 		{"snapshots", "csi-resizer", []string{"--leader-election"}, nil},
 		{"snapshots", "zfs-csi", nil, []string{"--expand-on-node"}},
@@ -292,9 +292,12 @@ func TestNotes(t *testing.T) {
 				"helm upgrade mine manifests/chart -n storage --reuse-values"},
 			hasNot: []string{"zfs-csi init", "too new"},
 		},
-		"snapshots":   {has: []string{"zfs-csi init tank/csi"}, hasNot: []string{"external-snapshotter", "pool.img"}},
-		"distributed": {has: []string{"--enable-distributed-snapshotting"}, hasNot: []string{"one node with a pool"}},
-		"no classes":  {hasNot: []string{"golden"}},
+		"snapshots": {has: []string{"zfs-csi init tank/csi"}, hasNot: []string{"external-snapshotter", "pool.img"}},
+		"distributed": {
+			has:    []string{"--enable-distributed-snapshotting", "patch clusterrole snapshot-controller-runner", "exec $pod -- zfs-csi init tank/csi"},
+			hasNot: []string{"one node with a pool"},
+		},
+		"no classes": {hasNot: []string{"golden"}},
 	} {
 		said := notes(variants[variant]...)
 		for _, words := range test.has {

@@ -206,19 +206,25 @@ func (s *stack) atChange(n int, f func()) {
 	})
 }
 
-// TestGivenUp gives up the call of each operation while a command hangs: the call returns in time, the next
+// TestDeadlines lets the deadline of each operation pass while a command hangs: the call returns in time, the next
 // one says ABORTED, and both are well once the command ends.
-func TestGivenUp(t *testing.T) {
+func TestDeadlines(t *testing.T) {
 	s := newStack(t)
 	s.inTurn(dataset, unlessAll(operations(), "create", "clone", "snapshot", "delete a source with a snapshot"), func(op operation) {
-		hang := make(chan struct{})
-		ctx, cancel := context.WithCancel(s.soon())
-		defer cancel()
+		reached, hang := make(chan struct{}), make(chan struct{})
 		s.atChange(1, func() {
-			cancel()
+			close(reached)
 			<-hang
 		})
-		s.code(op.call(ctx, s, dataset), codes.Canceled)
+		ctx, cancel := context.WithTimeout(s.ctx(), inTime)
+		defer cancel()
+		s.code(op.call(ctx, s, dataset), codes.DeadlineExceeded)
+		select {
+		case <-reached:
+		default:
+			close(hang)
+			t.Fatal("the deadline passed before the first change")
+		}
 		s.code(op.call(s.soon(), s, dataset), codes.Aborted)
 		close(hang)
 		s.insist("the call succeeds", func() error { return op.call(s.ctx(), s, dataset) }, codes.Aborted)
